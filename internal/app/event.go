@@ -1,0 +1,10 @@
+package app
+
+// Event is one line for the event stream of the custom resource that declares
+// an app or a source.
+type Event struct {
+	Warning     bool
+	Reason      string // CamelCase, in words of the dialect
+	Message     string // free of secrets
+	Annotations map[string]string
+}

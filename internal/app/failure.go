@@ -1,0 +1,109 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Stage is the part of the straight line in which something happened.
+type Stage string
+
+// The stages, in their order.
+const (
+	StageSpec    Stage = "spec"    // the custom resource itself
+	StageDepends Stage = "depends" // waiting for other apps
+	StageFetch   Stage = "fetch"
+	StageRender  Stage = "render"
+	StageObserve Stage = "observe"
+	StagePlan    Stage = "plan"
+	StageApply   Stage = "apply"
+	StagePrune   Stage = "prune"
+	StageHealth  Stage = "health"
+	StageDelete  Stage = "delete"
+)
+
+// Reason is why something failed, in words of this package; a dialect
+// translates it to its own. Stage and Reason together must be enough for that.
+type Reason string
+
+// The reasons.
+const (
+	ReasonInvalidSpec      Reason = "InvalidSpec"      // the custom resource cannot mean anything
+	ReasonUnsupported      Reason = "Unsupported"      // it asks for what this version cannot do
+	ReasonSourceNotFound   Reason = "SourceNotFound"   // the referenced source resource does not exist
+	ReasonSourceNotReady   Reason = "SourceNotReady"   // it exists and never delivered a revision
+	ReasonUnreachable      Reason = "Unreachable"      // the repository does not answer
+	ReasonAuthentication   Reason = "Authentication"   // credentials are missing or refused
+	ReasonRefNotFound      Reason = "RefNotFound"      // the ref resolves to nothing
+	ReasonRepoNotFound     Reason = "RepoNotFound"     // there is no such repository
+	ReasonPathNotFound     Reason = "PathNotFound"     // the path does not exist in the revision
+	ReasonBuild            Reason = "Build"            // manifests cannot be parsed or built
+	ReasonEmpty            Reason = "Empty"            // nothing is left to deliver, and that is not allowed
+	ReasonDependency       Reason = "Dependency"       // a dependency is not ready
+	ReasonCycle            Reason = "Cycle"            // dependencies go in a circle
+	ReasonClusterUnknown   Reason = "ClusterUnknown"   // the destination is not a registered cluster
+	ReasonClusterDown      Reason = "ClusterDown"      // the API server does not answer
+	ReasonKindUnknown      Reason = "KindUnknown"      // the cluster serves no such kind
+	ReasonInvalidObject    Reason = "InvalidObject"    // the API server refuses the object
+	ReasonForbidden        Reason = "Forbidden"        // RBAC, a policy, or a missing namespace refuses it
+	ReasonNamespaceMissing Reason = "NamespaceMissing" // the object's namespace does not exist
+	ReasonImmutable        Reason = "Immutable"        // a field may not change; only replacement helps
+	ReasonConflict         Reason = "Conflict"         // the object changed under a precondition
+	ReasonUnhealthy        Reason = "Unhealthy"        // applied, and reported broken by the cluster
+	ReasonTimeout          Reason = "Timeout"          // not done within the app's timeout
+	ReasonSuperseded       Reason = "Superseded"       // a newer revision took over
+	ReasonTerminated       Reason = "Terminated"       // a user stopped it
+	ReasonPartial          Reason = "Partial"          // some steps failed, others were done
+	ReasonInternal         Reason = "Internal"         // a fault of Plumb
+)
+
+// Retry says when trying again can help.
+type Retry struct {
+	// Never means: not before the spec, the source or a referenced object
+	// changes.
+	Never bool
+	// After is the wait that the failed stage itself asks for; 0 leaves it to
+	// the app's policy.
+	After time.Duration
+}
+
+// Failure is an error with its consequence. Conditions, exit codes and HTTP
+// codes are derived from it, each in one place.
+type Failure struct {
+	Stage  Stage
+	Reason Reason
+	Retry  Retry
+	Hint   string // what to do next, one sentence, may be empty
+	Err    error  // never nil; already free of secrets
+}
+
+// Fail makes a Failure from a format, which may wrap with %w.
+func Fail(stage Stage, reason Reason, format string, args ...any) *Failure {
+	return &Failure{Stage: stage, Reason: reason, Err: fmt.Errorf(format, args...)}
+}
+
+// WithHint returns f with a hint.
+func (f *Failure) WithHint(format string, args ...any) *Failure {
+	f.Hint = fmt.Sprintf(format, args...)
+	return f
+}
+
+// Error is the message of the cause; the hint is not part of it.
+func (f *Failure) Error() string { return f.Err.Error() }
+
+// Unwrap gives the cause.
+func (f *Failure) Unwrap() error { return f.Err }
+
+// AsFailure finds the Failure in err's chain, or wraps err as an internal one
+// of the stage. It returns nil for nil.
+func AsFailure(err error, stage Stage) *Failure {
+	if err == nil {
+		return nil
+	}
+	var f *Failure
+	if errors.As(err, &f) {
+		return f
+	}
+	return &Failure{Stage: stage, Reason: ReasonInternal, Err: err}
+}

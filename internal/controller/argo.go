@@ -1,0 +1,247 @@
+package controller
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/dialect/argo"
+	"plumb.dev/plumb/internal/dialect/flux"
+	"plumb.dev/plumb/internal/object"
+	"plumb.dev/plumb/internal/source/giturl"
+)
+
+func argoResource(plural string) schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: argo.Group, Version: argo.Version, Resource: plural}
+}
+
+var (
+	applicationResource    = argoResource("applications")
+	applicationSetResource = argoResource("applicationsets")
+	projectResource        = argoResource("appprojects")
+	secretResource         = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
+)
+
+// repositorySecrets selects the Secrets that hold repository credentials.
+const repositorySecrets = argo.LabelSecretType + " in (repository, repo-creds)"
+
+// Publish writes what the engine reports of an app.
+func (c *Controller) Publish(ctx context.Context, r app.Report) error {
+	switch r.App.Kind {
+	case flux.KindKustomization:
+		return c.publishKustomization(ctx, r)
+	case argo.KindApplication:
+		return c.publishApplication(ctx, r)
+	}
+	return nil
+}
+
+func (c *Controller) setApplication(u *unstructured.Unstructured) {
+	if !c.note(applicationResource, u) {
+		return
+	}
+	spec, src := c.decodeApplication(u)
+	c.keep(spec.ID, src)
+	c.engine.SetApp(spec)
+}
+
+// decodeApplication decodes an Application with what other resources say
+// about it: its project and the credentials of its repository.
+func (c *Controller) decodeApplication(u *unstructured.Unstructured) (app.Spec, app.Source) {
+	spec, src := argo.DecodeApplication(u, c.argo)
+	namespace := c.argo.ControlNamespace
+	if namespace == "" {
+		namespace = "argocd"
+	}
+	project := c.find(projectResource, namespace, argo.Project(u))
+	if failure := argo.CheckProject(u, project, c.argo); failure != nil && spec.Invalid == nil && spec.Deletion == nil {
+		spec.Invalid = failure
+	}
+	spec.Permits = func(ref object.Ref, namespaced bool) *app.Failure { return argo.PermitsObject(u, project, ref, namespaced) }
+	if src.URL != "" {
+		c.mu.Lock()
+		secrets := slices.Collect(maps.Values(c.secrets))
+		c.mu.Unlock()
+		src.Auth = argo.Credentials(secrets, src.URL)
+		src.ID = app.SourceID{Name: sourceName(src)}
+		spec.Source = src.ID
+	}
+	return spec, src
+}
+
+// sourceName makes equal sources one: it is derived from all that decides what
+// is fetched. The repository comes first, for people who read logs.
+func sourceName(src app.Source) string {
+	auth := src.Auth
+	problem := ""
+	if auth.Err != nil {
+		problem = auth.Err.Error()
+	}
+	data, err := json.Marshal([]any{src.URL, src.Ref, src.Interval, problem, auth.Username, auth.Password, auth.BearerToken,
+		auth.SSHKey, auth.SSHKeyPassword, auth.KnownHosts, auth.InsecureHost, auth.CA, auth.ClientCert, auth.ClientKey})
+	if err != nil {
+		data = []byte(src.URL)
+	}
+	sum := sha256.Sum256(data)
+	return giturl.Redact(src.URL) + "@" + hex.EncodeToString(sum[:6])
+}
+
+// keep tells the engine of the source that an Application is written with, as
+// long as any Application has it.
+func (c *Controller) keep(id app.ID, src app.Source) {
+	c.mu.Lock()
+	old, had := c.inline[id]
+	var gone *app.SourceID
+	if had && old != src.ID {
+		delete(c.readers[old], id)
+		if len(c.readers[old]) == 0 {
+			delete(c.readers, old)
+			gone = &old
+		}
+		delete(c.inline, id)
+	}
+	fresh := false
+	if src.URL != "" {
+		fresh = c.readers[src.ID] == nil
+		if fresh {
+			c.readers[src.ID] = map[app.ID]bool{}
+		}
+		c.readers[src.ID][id] = true
+		c.inline[id] = src.ID
+	}
+	c.mu.Unlock()
+	if fresh {
+		c.engine.SetSource(src)
+	}
+	if gone != nil {
+		c.engine.RemoveSource(*gone)
+	}
+}
+
+func (c *Controller) removedApplication(u *unstructured.Unstructured) {
+	c.forget(applicationResource)(u)
+	id := app.ID{Kind: argo.KindApplication, Namespace: u.GetNamespace(), Name: u.GetName()}
+	c.engine.RemoveApp(id)
+	c.keep(id, app.Source{})
+}
+
+func (c *Controller) publishApplication(ctx context.Context, r app.Report) error {
+	unlock := c.lock(applicationResource, r.App.Namespace, r.App.Name)
+	defer unlock()
+	const tries = 5
+	for try := 1; ; try++ {
+		u := c.find(applicationResource, r.App.Namespace, r.App.Name)
+		if u == nil || string(u.GetUID()) != r.UID {
+			return nil
+		}
+		patch := argo.EncodeApplication(r, u, c.argo)
+		events := argo.Events(r, u, c.argo)
+		var err error
+		if patch != nil {
+			err = c.patch(ctx, applicationResource, u, patch)
+		}
+		if apierrors.IsConflict(errors.Unwrap(err)) && try < tries {
+			if err := c.refetch(ctx, u); err != nil {
+				return err
+			}
+			continue
+		}
+		if err == nil {
+			c.emit(u, events)
+		}
+		return err
+	}
+}
+
+// refetch reads the newest version of an Application.
+func (c *Controller) refetch(ctx context.Context, u *unstructured.Unstructured) error {
+	ctx, cancel := c.request(ctx)
+	defer cancel()
+	got, err := c.dynamic.Resource(applicationResource).Namespace(u.GetNamespace()).Get(ctx, u.GetName(), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		c.forget(applicationResource)(u)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	unstructured.RemoveNestedField(got.Object, "metadata", "managedFields")
+	c.note(applicationResource, got)
+	return nil
+}
+
+// redecode decodes all Applications again, after something that they refer to
+// has changed.
+func (c *Controller) redecode() {
+	c.mu.Lock()
+	var all []*unstructured.Unstructured
+	for key, u := range c.latest {
+		if key.resource == applicationResource {
+			all = append(all, u)
+		}
+	}
+	c.mu.Unlock()
+	for _, u := range all {
+		spec, src := c.decodeApplication(u)
+		c.keep(spec.ID, src)
+		c.engine.SetApp(spec)
+	}
+}
+
+func (c *Controller) setProject(u *unstructured.Unstructured) {
+	if c.note(projectResource, u) {
+		c.redecode()
+	}
+}
+
+func (c *Controller) removedProject(u *unstructured.Unstructured) {
+	c.forget(projectResource)(u)
+	c.redecode()
+}
+
+func (c *Controller) setSecret(u *unstructured.Unstructured) {
+	if c.argo.ControlNamespace != "" && u.GetNamespace() != c.argo.ControlNamespace ||
+		c.argo.ControlNamespace == "" && u.GetNamespace() != "argocd" {
+		return
+	}
+	var secret corev1.Secret
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &secret); err != nil {
+		c.log.Warn("repository Secret cannot be read", "secret", u.GetName())
+		return
+	}
+	c.mu.Lock()
+	c.secrets[secret.Name] = argo.SecretData{Name: secret.Name, Labels: secret.Labels, Data: secret.Data}
+	c.mu.Unlock()
+	c.redecode()
+}
+
+func (c *Controller) removedSecret(u *unstructured.Unstructured) {
+	c.mu.Lock()
+	delete(c.secrets, u.GetName())
+	c.mu.Unlock()
+	c.redecode()
+}
+
+func (c *Controller) setApplicationSet(u *unstructured.Unstructured) {
+	if !c.note(applicationSetResource, u) || u.GetDeletionTimestamp() != nil {
+		return
+	}
+	if patch := argo.AssessApplicationSet(u, time.Now()); patch != nil {
+		if err := c.patch(c.ctx, applicationSetResource, u, patch, "status"); err != nil {
+			c.log.Warn("status cannot be written", "applicationset", u.GetName(), "error", err)
+		}
+	}
+}

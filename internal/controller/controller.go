@@ -1,0 +1,222 @@
+// Package controller joins the engine to the Kubernetes API: it watches the
+// custom resources, decodes them by their dialect, feeds the engine, and
+// writes what the engine reports as statuses and events. It must not know how
+// an app is delivered, nor what a status means: the first is the engine's, the
+// second the dialect's business.
+package controller
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/dynamic/dynamicinformer"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
+
+	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/dialect/argo"
+)
+
+// Engine is what the controller feeds.
+type Engine interface {
+	SetSource(app.Source)
+	RemoveSource(app.SourceID)
+	SetApp(app.Spec)
+	RemoveApp(app.ID)
+	Start()
+}
+
+// Options are what a controller is made of.
+type Options struct {
+	Config *rest.Config
+	Log    *slog.Logger
+	// ControlNamespace is where the Argo CD dialect keeps projects and
+	// repository Secrets; "" means argocd.
+	ControlNamespace string
+}
+
+// Controller watches and writes the custom resources of one cluster.
+type Controller struct {
+	opts     Options
+	log      *slog.Logger
+	dynamic  dynamic.Interface
+	core     kubernetes.Interface
+	recorder record.EventRecorderLogger
+	events   record.EventBroadcaster
+	argo     argo.Options
+	engine   Engine
+	ctx      context.Context // of Run
+
+	mu      sync.Mutex
+	latest  map[resourceKey]*unstructured.Unstructured // the newest version seen or written
+	readers map[app.SourceID]map[app.ID]bool           // apps that a source without a resource is kept for
+	inline  map[app.ID]app.SourceID
+	secrets map[string]argo.SecretData
+	writes  sync.Map // resourceKey → *sync.Mutex: one status writer at a time
+}
+
+// resourceKey names a custom resource.
+type resourceKey struct {
+	resource        schema.GroupVersionResource
+	namespace, name string
+}
+
+func keyOf(gvr schema.GroupVersionResource, u metav1.Object) resourceKey {
+	return resourceKey{gvr, u.GetNamespace(), u.GetName()}
+}
+
+// New makes a controller. Use must be called before Run.
+func New(opts Options) (*Controller, error) {
+	config := rest.CopyConfig(opts.Config)
+	config.QPS = -1
+	config.WarningHandlerWithContext = rest.NoWarnings{}
+	dyn, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("cluster %s: %w", config.Host, err)
+	}
+	core, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("cluster %s: %w", config.Host, err)
+	}
+	return &Controller{
+		opts: opts, log: opts.Log, dynamic: dyn, core: core,
+		argo:    argo.Options{ControlNamespace: opts.ControlNamespace},
+		latest:  map[resourceKey]*unstructured.Unstructured{},
+		readers: map[app.SourceID]map[app.ID]bool{}, inline: map[app.ID]app.SourceID{},
+		secrets: map[string]argo.SecretData{},
+	}, nil
+}
+
+// Use says which engine is fed.
+func (c *Controller) Use(e Engine) { c.engine = e }
+
+// watch is one kind of resource that is watched.
+type watch struct {
+	resource schema.GroupVersionResource
+	selector string
+	set      func(*unstructured.Unstructured)
+	removed  func(*unstructured.Unstructured)
+}
+
+// watches lists all that is watched, what others refer to first.
+func (c *Controller) watches() []watch {
+	return []watch{
+		{secretResource, repositorySecrets, c.setSecret, c.removedSecret},
+		{projectResource, "", c.setProject, c.removedProject},
+		{gitRepositoryResource, "", c.setGitRepository, c.removedGitRepository},
+		{kustomizationResource, "", c.setKustomization, c.removedKustomization},
+		{applicationResource, "", c.setApplication, c.removedApplication},
+		{applicationSetResource, "", c.setApplicationSet, c.forget(applicationSetResource)},
+	}
+}
+
+// Run watches until ctx ends. The engine is started when everything that
+// exists has been told to it.
+func (c *Controller) Run(ctx context.Context) error {
+	c.ctx = ctx
+	c.startEvents()
+	defer c.events.Shutdown()
+	for _, w := range c.watches() {
+		informer := c.informer(w)
+		if _, err := informer.AddEventHandler(handler(w)); err != nil {
+			return fmt.Errorf("watching %s: %w", w.resource.Resource, err)
+		}
+		go informer.RunWithContext(ctx)
+		if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+			return nil
+		}
+		for _, o := range informer.GetStore().List() {
+			w.set(o.(*unstructured.Unstructured))
+		}
+	}
+	c.engine.Start()
+	<-ctx.Done()
+	return nil
+}
+
+func (c *Controller) informer(w watch) cache.SharedIndexInformer {
+	informer := dynamicinformer.NewFilteredDynamicInformer(c.dynamic, w.resource, metav1.NamespaceAll, 0, cache.Indexers{},
+		func(o *metav1.ListOptions) { o.LabelSelector = w.selector }).Informer()
+	// Who owns which field of a custom resource is of no interest here.
+	_ = informer.SetTransform(func(o any) (any, error) {
+		if u, ok := o.(*unstructured.Unstructured); ok {
+			unstructured.RemoveNestedField(u.Object, "metadata", "managedFields")
+		}
+		return o, nil
+	})
+	_ = informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
+		if ctx.Err() == nil {
+			c.log.Warn("watch interrupted", "resource", w.resource.Resource, "error", err)
+		}
+	})
+	return informer
+}
+
+func handler(w watch) cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { w.set(o.(*unstructured.Unstructured)) },
+		UpdateFunc: func(_, o any) { w.set(o.(*unstructured.Unstructured)) },
+		DeleteFunc: func(o any) {
+			if last, ok := o.(cache.DeletedFinalStateUnknown); ok {
+				o = last.Obj
+			}
+			w.removed(o.(*unstructured.Unstructured))
+		},
+	}
+}
+
+// note keeps u if it is the newest version of its resource, and reports
+// whether it is.
+func (c *Controller) note(gvr schema.GroupVersionResource, u *unstructured.Unstructured) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := keyOf(gvr, u)
+	if old := c.latest[key]; old != nil && old.GetUID() == u.GetUID() && version(old) > version(u) {
+		return false
+	}
+	c.latest[key] = u
+	return true
+}
+
+func (c *Controller) find(gvr schema.GroupVersionResource, namespace, name string) *unstructured.Unstructured {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.latest[resourceKey{gvr, namespace, name}]
+}
+
+func (c *Controller) forget(gvr schema.GroupVersionResource) func(*unstructured.Unstructured) {
+	return func(u *unstructured.Unstructured) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		key := keyOf(gvr, u)
+		if old := c.latest[key]; old != nil && old.GetUID() == u.GetUID() {
+			delete(c.latest, key)
+			c.writes.Delete(key)
+		}
+	}
+}
+
+// version is the resourceVersion as a number: the API server promises that
+// versions of one resource can be compared so.
+func version(u *unstructured.Unstructured) uint64 {
+	n, err := strconv.ParseUint(u.GetResourceVersion(), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// request bounds one request to the API server.
+func (c *Controller) request(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, 30*time.Second)
+}

@@ -1,0 +1,130 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/dialect/flux"
+)
+
+var (
+	gitRepositoryResource = schema.GroupVersionResource{Group: flux.SourceGroup, Version: "v1", Resource: "gitrepositories"}
+	kustomizationResource = schema.GroupVersionResource{Group: flux.KustomizeGroup, Version: "v1", Resource: "kustomizations"}
+)
+
+func (c *Controller) setGitRepository(u *unstructured.Unstructured) {
+	if !c.note(gitRepositoryResource, u) {
+		return
+	}
+	if u.GetDeletionTimestamp() != nil {
+		// Nothing is stored that would have to be cleaned up; the finalizer is
+		// one that Flux left.
+		if slices.Contains(u.GetFinalizers(), flux.Finalizer) {
+			if err := c.setFinalizer(c.ctx, gitRepositoryResource, u, flux.Finalizer, false); err != nil {
+				c.log.Warn("finalizer cannot be removed", "source", u.GetName(), "error", err)
+			}
+		}
+		return
+	}
+	src, _, failure := flux.DecodeGitRepository(u)
+	src.ID = app.SourceID{Kind: flux.KindGitRepository, Namespace: u.GetNamespace(), Name: u.GetName()}
+	switch name, ok := flux.SecretRef(u); {
+	case failure != nil:
+		src.Auth.Err = failure
+	case ok:
+		src.Auth = c.fluxCredentials(c.ctx, u.GetNamespace(), name, src.URL)
+	}
+	c.engine.SetSource(src)
+}
+
+// fluxCredentials reads the Secret of a source. It is read when the source
+// changes and when a look at it fails, never just because time passes.
+func (c *Controller) fluxCredentials(ctx context.Context, namespace, name, url string) app.Credentials {
+	ctx, cancel := c.request(ctx)
+	defer cancel()
+	secret, err := c.core.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err == nil {
+		return flux.Credentials(secret.Data, url)
+	}
+	reason := app.ReasonAuthentication
+	if !apierrors.IsNotFound(err) {
+		reason = app.ReasonClusterDown
+	}
+	return app.Credentials{Err: app.Fail(app.StageFetch, reason, "failed to get secret '%s/%s': %w", namespace, name, err).
+		WithHint("create the Secret, or correct spec.secretRef")}
+}
+
+func (c *Controller) removedGitRepository(u *unstructured.Unstructured) {
+	c.forget(gitRepositoryResource)(u)
+	c.engine.RemoveSource(app.SourceID{Kind: flux.KindGitRepository, Namespace: u.GetNamespace(), Name: u.GetName()})
+}
+
+// PublishSource writes what the engine found of a GitRepository.
+func (c *Controller) PublishSource(ctx context.Context, r app.SourceReport) error {
+	unlock := c.lock(gitRepositoryResource, r.ID.Namespace, r.ID.Name)
+	defer unlock()
+	u := c.find(gitRepositoryResource, r.ID.Namespace, r.ID.Name)
+	if u == nil {
+		return nil
+	}
+	_, warnings, _ := flux.DecodeGitRepository(u)
+	old := statusOf(u)
+	status := flux.EncodeGitRepository(r, warnings, old)
+	events := flux.GitRepositoryEvents(r, warnings, old)
+	if err := c.writeStatus(ctx, gitRepositoryResource, u, status); err != nil {
+		return err
+	}
+	c.emit(u, events)
+	if _, secret := flux.SecretRef(u); secret && r.Failure != nil {
+		c.setGitRepository(c.find(gitRepositoryResource, r.ID.Namespace, r.ID.Name)) // the Secret may have changed
+	}
+	return nil
+}
+
+func (c *Controller) setKustomization(u *unstructured.Unstructured) {
+	if !c.note(kustomizationResource, u) {
+		return
+	}
+	spec := flux.DecodeKustomization(u)
+	if u.GetDeletionTimestamp() == nil && !slices.Contains(u.GetFinalizers(), flux.Finalizer) && !spec.Suspend {
+		// Nothing is delivered before the finalizer is there: deleting the
+		// resource must find what it delivered. The answer comes by the watch.
+		if err := c.setFinalizer(c.ctx, kustomizationResource, u, flux.Finalizer, true); err != nil && !apierrors.IsConflict(errors.Unwrap(err)) {
+			c.log.Warn("finalizer cannot be set", "app", spec.ID.String(), "error", err)
+		}
+		return
+	}
+	c.engine.SetApp(spec)
+}
+
+func (c *Controller) removedKustomization(u *unstructured.Unstructured) {
+	c.forget(kustomizationResource)(u)
+	c.engine.RemoveApp(app.ID{Kind: flux.KindKustomization, Namespace: u.GetNamespace(), Name: u.GetName()})
+}
+
+func (c *Controller) publishKustomization(ctx context.Context, r app.Report) error {
+	unlock := c.lock(kustomizationResource, r.App.Namespace, r.App.Name)
+	defer unlock()
+	u := c.find(kustomizationResource, r.App.Namespace, r.App.Name)
+	if u == nil || string(u.GetUID()) != r.UID {
+		return nil
+	}
+	if r.Deleted {
+		return c.setFinalizer(ctx, kustomizationResource, u, flux.Finalizer, false)
+	}
+	spec, old := flux.DecodeKustomization(u), statusOf(u)
+	status := flux.EncodeKustomization(r, spec, old)
+	events := flux.KustomizationEvents(r, spec, old)
+	if err := c.writeStatus(ctx, kustomizationResource, u, status); err != nil {
+		return err
+	}
+	c.emit(u, events)
+	return nil
+}

@@ -1,0 +1,138 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"sync"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/record"
+
+	"plumb.dev/plumb/internal/app"
+)
+
+// fieldManager is the name under which custom resources, as opposed to the
+// objects that they deliver, are written.
+const fieldManager = "plumb"
+
+// lock lets one writer at a time encode and write a resource's status: each
+// status is made from the one before.
+func (c *Controller) lock(gvr schema.GroupVersionResource, namespace, name string) func() {
+	m, _ := c.writes.LoadOrStore(resourceKey{gvr, namespace, name}, &sync.Mutex{})
+	mu := m.(*sync.Mutex)
+	mu.Lock()
+	return mu.Unlock
+}
+
+// patch sends a merge patch and keeps the answer. A resource that is gone is
+// no error: there is nothing left to tell.
+func (c *Controller) patch(ctx context.Context, gvr schema.GroupVersionResource, u *unstructured.Unstructured, patch any, subresources ...string) error {
+	data, err := json.Marshal(patch)
+	if err != nil {
+		return fmt.Errorf("encoding a patch of %s/%s: %w", u.GetNamespace(), u.GetName(), err)
+	}
+	ctx, cancel := c.request(ctx)
+	defer cancel()
+	got, err := c.dynamic.Resource(gvr).Namespace(u.GetNamespace()).Patch(ctx, u.GetName(), types.MergePatchType, data,
+		metav1.PatchOptions{FieldManager: fieldManager}, subresources...)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s %s/%s: %w", gvr.Resource, u.GetNamespace(), u.GetName(), err)
+	}
+	unstructured.RemoveNestedField(got.Object, "metadata", "managedFields")
+	c.note(gvr, got)
+	return nil
+}
+
+// writeStatus brings the status subresource of u to status; equal ones cost no
+// request.
+func (c *Controller) writeStatus(ctx context.Context, gvr schema.GroupVersionResource, u *unstructured.Unstructured, status map[string]any) error {
+	old := statusOf(u)
+	if reflect.DeepEqual(old, status) {
+		return nil
+	}
+	patch, err := mergePatch(old, status)
+	if err != nil {
+		return err
+	}
+	if string(patch) == "{}" {
+		return nil
+	}
+	return c.patch(ctx, gvr, u, map[string]any{"status": json.RawMessage(patch)}, "status")
+}
+
+func mergePatch(from, to map[string]any) ([]byte, error) {
+	before, err := json.Marshal(from)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a status: %w", err)
+	}
+	after, err := json.Marshal(to)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a status: %w", err)
+	}
+	patch, err := jsonpatch.CreateMergePatch(before, after)
+	if err != nil {
+		return nil, fmt.Errorf("comparing statuses: %w", err)
+	}
+	return patch, nil
+}
+
+// statusOf is the status of u, shared, never nil.
+func statusOf(u *unstructured.Unstructured) map[string]any {
+	if s, ok := u.Object["status"].(map[string]any); ok {
+		return s
+	}
+	return map[string]any{}
+}
+
+// setFinalizer adds or removes a finalizer, unless the resource changed.
+func (c *Controller) setFinalizer(ctx context.Context, gvr schema.GroupVersionResource, u *unstructured.Unstructured, name string, present bool) error {
+	kept := []string{}
+	for _, f := range u.GetFinalizers() {
+		if f != name {
+			kept = append(kept, f)
+		}
+	}
+	if present {
+		kept = append(kept, name)
+	}
+	return c.patch(ctx, gvr, u, map[string]any{"metadata": map[string]any{
+		"finalizers": kept, "resourceVersion": u.GetResourceVersion()}})
+}
+
+// startEvents begins to write events. Equal ones are counted, as everywhere in
+// Kubernetes; the limits are wide enough for a busy app.
+func (c *Controller) startEvents() {
+	c.events = record.NewBroadcasterWithCorrelatorOptions(record.CorrelatorOptions{BurstSize: 500, QPS: 1})
+	c.events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: c.core.CoreV1().Events("")})
+	c.recorder = c.events.NewRecorder(runtime.NewScheme(), corev1.EventSource{Component: fieldManager})
+}
+
+// emit writes events about u.
+func (c *Controller) emit(u *unstructured.Unstructured, events []app.Event) {
+	ref := &corev1.ObjectReference{APIVersion: u.GetAPIVersion(), Kind: u.GetKind(), Namespace: u.GetNamespace(),
+		Name: u.GetName(), UID: u.GetUID(), ResourceVersion: u.GetResourceVersion()}
+	for _, e := range events {
+		kind := corev1.EventTypeNormal
+		if e.Warning {
+			kind = corev1.EventTypeWarning
+		}
+		message := e.Message
+		if len(message) > 1024 { // the API server's bound
+			message = message[:1020] + " …"
+		}
+		c.recorder.AnnotatedEventf(ref, e.Annotations, kind, e.Reason, "%s", message)
+	}
+}

@@ -1,0 +1,103 @@
+package engine
+
+import (
+	"strings"
+	"time"
+
+	"plumb.dev/plumb/internal/app"
+)
+
+// dependencies reports whether the apps that spec depends on are ready. It
+// waits, by telling so, for those that have not run yet in this process and
+// were not ready before it.
+func (e *Engine) dependencies(spec app.Spec) (waiting bool, _ *app.Failure) {
+	if cycle := e.cycle(spec); cycle != nil {
+		f := app.Fail(app.StageDepends, app.ReasonCycle, "dependencies go in a circle: %s", strings.Join(cycle, " → ")).
+			WithHint("remove one of these dependsOn entries")
+		f.Retry.Never = true
+		return false, f
+	}
+	for _, id := range spec.DependsOn {
+		dep := e.app(id)
+		if dep == nil {
+			return false, notReady("dependency '%s/%s' not found", id.Namespace, id.Name)
+		}
+		dep.mu.Lock()
+		last, src, ready, applied, generation := dep.last, dep.spec.Source, dep.spec.Ready, dep.applied, dep.spec.Generation
+		suspended := dep.spec.Suspend
+		dep.mu.Unlock()
+		switch {
+		case last == nil && ready && suspended:
+			continue
+		case last == nil && ready && src != spec.Source:
+			continue
+		case last == nil && !suspended:
+			return true, nil
+		case last == nil || last.Failure != nil || last.Generation != generation:
+			return false, notReady("dependency '%s/%s' is not ready", id.Namespace, id.Name)
+		case src == spec.Source && !e.hasCurrent(src, applied):
+			return false, notReady("dependency '%s/%s' revision is not up to date", id.Namespace, id.Name)
+		}
+	}
+	return false, nil
+}
+
+// hasCurrent reports whether applied is the current revision of a source.
+func (e *Engine) hasCurrent(id app.SourceID, applied app.Revision) bool {
+	now, ok := e.current(id)
+	return ok && now.revision.Commit == applied.Commit
+}
+
+func notReady(format string, args ...any) *app.Failure {
+	f := app.Fail(app.StageDepends, app.ReasonDependency, format, args...)
+	f.Retry.After = 30 * time.Second
+	return f
+}
+
+// cycle finds a circle of dependencies through spec; nil if there is none.
+func (e *Engine) cycle(spec app.Spec) []string {
+	seen := map[app.ID]bool{}
+	var walk func(id app.ID, on []app.ID, path []string) []string
+	walk = func(id app.ID, on []app.ID, path []string) []string {
+		for _, next := range on {
+			if next == spec.ID {
+				return append(path, next.String())
+			}
+			if seen[next] {
+				continue
+			}
+			seen[next] = true
+			dep := e.app(next)
+			if dep == nil {
+				continue
+			}
+			dep.mu.Lock()
+			further := dep.spec.DependsOn
+			dep.mu.Unlock()
+			if found := walk(next, further, append(path[:len(path):len(path)], next.String())); found != nil {
+				return found
+			}
+		}
+		return nil
+	}
+	return walk(spec.ID, spec.DependsOn, []string{spec.ID.String()})
+}
+
+// triggerDependents makes the apps due that depend on id and do not run well.
+func (e *Engine) triggerDependents(id app.ID) {
+	e.mu.RLock()
+	var waiting []app.ID
+	for _, a := range e.apps {
+		a.mu.Lock()
+		for _, on := range a.spec.DependsOn {
+			if on == id && (a.last == nil || a.last.Failure != nil && a.last.Failure.Stage == app.StageDepends) {
+				waiting = append(waiting, a.id)
+			}
+		}
+		a.mu.Unlock()
+	}
+	e.mu.RUnlock()
+	for _, w := range waiting {
+		e.trigger(w, app.CauseDepends, 0)
+	}
+}

@@ -1,0 +1,160 @@
+package engine
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/cluster"
+	"plumb.dev/plumb/internal/health"
+	"plumb.dev/plumb/internal/object"
+	"plumb.dev/plumb/internal/plan"
+)
+
+// healthDelay gathers the many small changes of a rollout into one look.
+const healthDelay = 100 * time.Millisecond
+
+// Observed takes an event of the cluster's metadata watches. It must be quick:
+// it is called for every change of every delivered object.
+func (e *Engine) Observed(ev cluster.Event) {
+	e.mu.RLock()
+	id, owned := e.owners[ev.Ref]
+	a := e.apps[id]
+	e.mu.RUnlock()
+	if ev.Ref.Kind == "CustomResourceDefinition" || ev.Ref.Kind == "Namespace" {
+		e.unblock(ev)
+	}
+	if !owned || a == nil {
+		return
+	}
+	a.mu.Lock()
+	rec, known := a.records[ev.Ref]
+	manager, rules := a.spec.FieldManager, a.spec.Policy.HealthRules
+	writing, r := a.writing[ev.Ref], a.run
+	a.mu.Unlock()
+	if r != nil {
+		select {
+		case r.changed <- struct{}{}:
+		default:
+		}
+	}
+	if !known || writing {
+		return
+	}
+	switch {
+	case rec.Owned != "" && (ev.Deleted || ev.Owned(manager) != rec.Owned):
+		e.trigger(id, app.CauseDrift, 0)
+	case health.Needs(ev.Ref.GroupKind(), rules) || ev.Deleted:
+		e.trigger(id, app.CauseHealth, healthDelay)
+	}
+}
+
+// unblock makes apps due that failed for want of a kind or a namespace.
+func (e *Engine) unblock(ev cluster.Event) {
+	if ev.Deleted {
+		return
+	}
+	reason := app.ReasonNamespaceMissing
+	if ev.Ref.Kind == "CustomResourceDefinition" {
+		reason = app.ReasonKindUnknown
+	}
+	e.mu.RLock()
+	var blocked []app.ID
+	for _, a := range e.apps {
+		a.mu.Lock()
+		if a.last != nil && a.last.Failure != nil && a.last.Failure.Reason == reason {
+			blocked = append(blocked, a.id)
+		}
+		a.mu.Unlock()
+	}
+	e.mu.RUnlock()
+	for _, id := range blocked {
+		e.trigger(id, app.CauseRetry, healthDelay)
+	}
+}
+
+// news leaves out drift that was reported before and still stands. The caller
+// holds a.mu.
+func (a *state) news(drifts []app.Drift) []app.Drift {
+	var out []app.Drift
+	standing := map[object.Ref]string{}
+	for _, d := range drifts {
+		if d.Restored {
+			out = append(out, d)
+			continue
+		}
+		what := d.At.String() + d.By
+		for _, f := range d.Fields {
+			what += "\n" + f
+		}
+		if d.Deleted {
+			what = "deleted"
+		}
+		standing[d.Ref] = what
+		if a.reported[d.Ref] != what {
+			out = append(out, d)
+		}
+	}
+	a.reported = standing
+	return out
+}
+
+// tracked writes for an app and keeps its records true as it goes, so that the
+// app's own writes are never taken for drift, and others' during a run are.
+type tracked struct {
+	*cluster.Writer
+	a       *state
+	manager string
+}
+
+func (t *tracked) Apply(ctx context.Context, obj object.Object, opts plan.WriteOptions) (plan.Written, error) {
+	return t.note(obj, func() (plan.Written, error) { return t.Writer.Apply(ctx, obj, opts) })
+}
+
+func (t *tracked) Recreate(ctx context.Context, obj object.Object, opts plan.WriteOptions) (plan.Written, error) {
+	return t.note(obj, func() (plan.Written, error) { return t.Writer.Recreate(ctx, obj, opts) })
+}
+
+func (t *tracked) note(obj object.Object, write func() (plan.Written, error)) (plan.Written, error) {
+	ref := obj.Ref()
+	t.a.mu.Lock()
+	t.a.writing[ref] = true
+	t.a.mu.Unlock()
+	w, err := write()
+	t.a.mu.Lock()
+	defer t.a.mu.Unlock()
+	delete(t.a.writing, ref)
+	if err == nil {
+		t.a.records[ref] = app.Record{Ref: ref, Version: obj.GVK().Version, Desired: obj.Digest(), Owned: w.Owned}
+	}
+	return w, err
+}
+
+func (t *tracked) Delete(ctx context.Context, ref object.Ref, version, uid string, p app.Propagation) error {
+	t.a.mu.Lock()
+	delete(t.a.records, ref) // its disappearance is no drift
+	t.a.mu.Unlock()
+	return t.Writer.Delete(ctx, ref, version, uid, p)
+}
+
+// missed reports whether an object of the app was changed by someone else
+// while a write of ours was under way.
+func (e *Engine) missed(a *state) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for ref, rec := range a.records {
+		if rec.Owned == "" {
+			continue
+		}
+		if live, there := e.opts.Cluster.Live(ref, a.spec.FieldManager); there && (!live.Exists || live.Owned != rec.Owned) {
+			return true
+		}
+	}
+	return false
+}
+
+func sorted(in []string) []string {
+	slices.Sort(in)
+	return in
+}

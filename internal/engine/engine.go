@@ -1,0 +1,281 @@
+// Package engine is the straight line from a commit to a status, with the
+// queue and the triggers that feed it. It works on the neutral vocabulary of
+// package app: it must not know a dialect, a custom resource, or how a report
+// becomes a status.
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/cluster"
+	"plumb.dev/plumb/internal/object"
+	"plumb.dev/plumb/internal/source"
+)
+
+// Options are what an engine is made of.
+type Options struct {
+	Sources *source.Store
+	// Cluster is the cluster that Plumb serves.
+	Cluster *cluster.Cluster
+	// Publish hands on the report of an app; an error makes the engine look
+	// at the app again soon. PublishSource does the same for a source that is
+	// a resource of its own.
+	Publish       func(ctx context.Context, r app.Report) error
+	PublishSource func(ctx context.Context, r app.SourceReport) error
+	Log           *slog.Logger
+	// Workers is how many apps are worked on at a time; waiting for health
+	// does not count. 0 means 16.
+	Workers int
+	// RenderCache bounds the rendered objects kept in memory, in bytes; 0
+	// means 24 MiB.
+	RenderCache int
+}
+
+// Engine delivers apps. Make one with New, feed it with SetSource and SetApp,
+// let it go with Start.
+type Engine struct {
+	opts  Options
+	log   *slog.Logger
+	queue *queue
+	slots chan struct{}
+	cache *renderCache
+
+	mu      sync.RWMutex
+	apps    map[app.ID]*state
+	sources map[app.SourceID]*sourceLoop
+	owners  map[object.Ref]app.ID // who delivered an object last
+	ctx     context.Context       // of Run; nil before
+	started chan struct{}         // closed by Start
+	once    sync.Once
+	running sync.WaitGroup
+}
+
+// New makes an engine that does nothing yet.
+func New(opts Options) *Engine {
+	if opts.Workers == 0 {
+		opts.Workers = 16
+	}
+	if opts.RenderCache == 0 {
+		opts.RenderCache = 24 << 20
+	}
+	return &Engine{
+		opts: opts, log: opts.Log, queue: newQueue(),
+		slots: make(chan struct{}, opts.Workers), cache: newRenderCache(opts.RenderCache),
+		apps: map[app.ID]*state{}, sources: map[app.SourceID]*sourceLoop{},
+		owners: map[object.Ref]app.ID{}, started: make(chan struct{}),
+	}
+}
+
+// Start says that all sources and apps that exist have been told, so that one
+// which is not known does not exist. Nothing is delivered before.
+func (e *Engine) Start() { e.once.Do(func() { close(e.started) }) }
+
+// Run delivers until ctx ends, and returns when all work has stopped.
+func (e *Engine) Run(ctx context.Context) error {
+	e.mu.Lock()
+	e.ctx = ctx
+	for _, s := range e.sources {
+		e.running.Go(s.run)
+	}
+	e.mu.Unlock()
+	defer e.running.Wait()
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-e.started:
+	}
+	for {
+		id, cause, err := e.queue.next(ctx)
+		if err != nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case e.slots <- struct{}{}:
+		}
+		e.running.Go(func() {
+			defer func() { <-e.slots }()
+			defer e.queue.done(id)
+			e.work(ctx, id, cause)
+		})
+	}
+}
+
+// state is what the engine keeps of one app.
+type state struct {
+	id app.ID
+
+	mu       sync.Mutex
+	spec     app.Spec // as the resource has it, with what this process delivered
+	hash     string   // of what decides the outcome, revision excepted
+	removed  bool
+	answered *app.Request // the last request that was answered
+	applied  app.Revision
+	last     *app.Report // the last finished one
+	run      *run        // nil if none
+	records  map[object.Ref]app.Record
+	writing  map[object.Ref]bool // being written right now
+	health   map[object.Ref]seenHealth
+	reported map[object.Ref]string // drift that was reported and stands: ownership digest
+	// waitingSince is when the first wait for health of this revision began.
+	waitingFor   string
+	waitingSince time.Time
+}
+
+// seenHealth is a verdict on one version of an object.
+type seenHealth struct {
+	resourceVersion string
+	app.Health
+}
+
+// SetApp tells of an app that is new or has changed. Calling it with what is
+// known already does nothing.
+func (e *Engine) SetApp(spec app.Spec) {
+	hash := specHash(spec)
+	e.mu.Lock()
+	a, known := e.apps[spec.ID]
+	if known && a.spec.UID != spec.UID {
+		e.dropLocked(a)
+		known = false
+	}
+	if !known {
+		a = &state{id: spec.ID, spec: spec, hash: hash,
+			writing: map[object.Ref]bool{}, health: map[object.Ref]seenHealth{}, reported: map[object.Ref]string{}}
+		a.remember(spec.Recorded)
+		if spec.LastSync != nil && spec.LastSync.Succeeded {
+			a.applied = app.Revision{Commit: spec.LastSync.Revision}
+		}
+		e.apps[spec.ID] = a
+		for _, r := range spec.Recorded {
+			e.owners[r.Ref] = spec.ID
+		}
+		e.mu.Unlock()
+		e.trigger(spec.ID, app.CauseStart, 0)
+		return
+	}
+	e.mu.Unlock()
+	if cause, changed := a.update(spec, hash); changed {
+		e.trigger(spec.ID, cause, 0)
+	}
+}
+
+// update takes over a changed spec and says what it asks for. What this
+// process recorded stays: the resource only repeats it.
+func (a *state) update(spec app.Spec, hash string) (app.Cause, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	old, oldHash := a.spec, a.hash
+	spec.Recorded, spec.LastSync = old.Recorded, old.LastSync
+	a.spec, a.hash = spec, hash
+	if spec.Request == nil {
+		a.answered = nil
+	}
+	switch {
+	case asksNew(old.Request, spec.Request):
+		return app.CauseRequest, true
+	case hash != oldHash, old.Suspend != spec.Suspend, (old.Deletion == nil) != (spec.Deletion == nil),
+		errorText(old.Invalid) != errorText(spec.Invalid), old.Source != spec.Source:
+		return app.CauseSpec, true
+	case old.Generation != spec.Generation && a.last != nil && a.last.Generation != spec.Generation:
+		return app.CauseSpec, true
+	}
+	return "", false
+}
+
+// asksNew reports whether a request has come up that was not there before.
+func asksNew(old, now *app.Request) bool {
+	if now == nil {
+		return false
+	}
+	return old == nil || old.Token != now.Token || old.Sync != now.Sync || old.Refresh != now.Refresh || old.Hard != now.Hard
+}
+
+func errorText(f *app.Failure) string {
+	if f == nil {
+		return ""
+	}
+	return f.Error()
+}
+
+// RemoveApp forgets an app whose resource is gone.
+func (e *Engine) RemoveApp(id app.ID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if a := e.apps[id]; a != nil {
+		e.dropLocked(a)
+	}
+}
+
+func (e *Engine) dropLocked(a *state) {
+	delete(e.apps, a.id)
+	for ref, id := range e.owners {
+		if id == a.id {
+			delete(e.owners, ref)
+		}
+	}
+	e.queue.forget(a.id)
+	e.cache.drop(a.id)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.removed = true
+	if a.run != nil {
+		a.run.stop(app.CauseSpec, errors.New("the resource is gone"))
+	}
+}
+
+// trigger makes an app due, and stops what is less urgent than the cause.
+func (e *Engine) trigger(id app.ID, cause app.Cause, after time.Duration) {
+	e.queue.add(id, cause, time.Now().Add(after))
+	if after > 0 {
+		return
+	}
+	if a := e.app(id); a != nil {
+		a.mu.Lock()
+		if a.run != nil {
+			a.run.preempt(cause)
+		}
+		a.mu.Unlock()
+	}
+}
+
+func (e *Engine) app(id app.ID) *state {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.apps[id]
+}
+
+// snapshot is the spec to run with; ok is false if the app is gone.
+func (a *state) snapshot() (app.Spec, string, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	spec := a.spec
+	if !asksNew(a.answered, spec.Request) {
+		spec.Request = nil // answered; the resource still shows it
+	}
+	return spec, a.hash, !a.removed
+}
+
+// remember takes over the records of what is delivered.
+func (a *state) remember(records []app.Record) {
+	a.spec.Recorded = records
+	a.records = make(map[object.Ref]app.Record, len(records))
+	for _, r := range records {
+		a.records[r.Ref] = r
+	}
+}
+
+// Ready reports whether the engine has begun to deliver.
+func (e *Engine) Ready() bool {
+	select {
+	case <-e.started:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,365 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/apply"
+	"plumb.dev/plumb/internal/cluster"
+	"plumb.dev/plumb/internal/object"
+	"plumb.dev/plumb/internal/plan"
+	"plumb.dev/plumb/internal/report"
+)
+
+// run is one passage of an app along the line.
+type run struct {
+	e     *Engine
+	a     *state
+	spec  app.Spec
+	hash  string
+	cause app.Cause
+	began time.Time
+
+	changed chan struct{} // has room for one: an object of the app has changed
+	// between ends what may end between two writes; waits ends waits only.
+	between, waits        context.Context
+	stopBetween, stopWait context.CancelCauseFunc
+}
+
+// work runs an app once and publishes what came of it.
+func (e *Engine) work(ctx context.Context, id app.ID, cause app.Cause) {
+	a := e.app(id)
+	if a == nil {
+		return
+	}
+	spec, hash, ok := a.snapshot()
+	if !ok || spec.Suspend && spec.Deletion == nil {
+		return
+	}
+	if cause == app.CauseHealth && e.refreshHealth(ctx, a) {
+		return
+	}
+	r := &run{e: e, a: a, spec: spec, hash: hash, cause: cause, began: time.Now(), changed: make(chan struct{}, 1)}
+	r.between, r.stopBetween = context.WithCancelCause(ctx)
+	r.waits, r.stopWait = context.WithCancelCause(r.between)
+	defer r.stopBetween(nil)
+	a.mu.Lock()
+	a.run = r
+	a.mu.Unlock()
+	rep, publish := r.line(ctx)
+	a.mu.Lock()
+	a.run = nil
+	a.mu.Unlock()
+	if publish {
+		e.finish(ctx, a, r, rep)
+	}
+}
+
+// line takes the app along the straight line: fetch, render, observe, plan,
+// apply, report. It tells false where there is nothing to say yet.
+func (r *run) line(ctx context.Context) (app.Report, bool) {
+	spec := r.spec
+	in := report.Input{Spec: spec, Applied: r.a.appliedRevision(), Started: r.began, Cause: r.cause, SpecHash: r.hash}
+	end := func(f *app.Failure) (app.Report, bool) {
+		in.Failure, in.Now = f, time.Now()
+		return report.Compose(in), true
+	}
+	if spec.Deletion != nil {
+		return r.remove(ctx, in)
+	}
+	if spec.Invalid != nil {
+		return end(spec.Invalid)
+	}
+	waiting, failure := r.e.dependencies(spec)
+	if waiting {
+		return app.Report{}, false
+	}
+	if failure != nil {
+		return end(failure)
+	}
+
+	// fetch
+	src, waiting, failure := r.fetch()
+	if waiting {
+		return app.Report{}, false
+	}
+	in.URL, in.Revision = src.url, src.revision
+	if failure != nil {
+		return end(failure)
+	}
+
+	// render
+	rendered, failure := r.render(ctx, src)
+	if failure != nil {
+		return end(failure)
+	}
+	in.Warnings = rendered.warnings
+
+	// observe
+	cl, writer, failure := r.e.cluster(spec.Target)
+	if failure != nil {
+		return end(failure)
+	}
+	kinds, err := cl.Kinds(ctx, plan.GVKs(rendered.objects, spec.Recorded))
+	if err != nil {
+		return end(app.AsFailure(err, app.StageObserve))
+	}
+	desired, warnings, failure := plan.Prepare(rendered.objects, spec, kinds)
+	if failure != nil {
+		return end(failure)
+	}
+	in.Warnings = append(in.Warnings, warnings...)
+	intent := plan.Decide(spec, plan.Situation{Cause: r.cause, Revision: src.revision.Commit, SpecHash: r.hash,
+		LastSync: spec.LastSync, Now: time.Now()})
+	facts, err := writer.Observe(ctx, r.query(desired, intent))
+	if err != nil {
+		return end(app.AsFailure(err, app.StageObserve))
+	}
+
+	// plan
+	in.Plan, in.Intent, in.Planned = plan.Build(plan.Input{Spec: spec, Objects: desired, Facts: facts, Intent: intent}), intent, true
+	if in.Plan.Refused != nil {
+		return end(in.Plan.Refused)
+	}
+	in.Warnings = append(in.Warnings, in.Plan.Warnings...)
+
+	// apply
+	held := in.Plan.Writes() > 0 && time.Now().Before(intent.NotBefore)
+	if intent.Apply && !intent.DryRun && !held && len(in.Plan.Groups) > 0 {
+		r.announce(ctx, in)
+		in.Executed = in.Plan.Writes() > 0 || r.newRevision(src.revision)
+		in.Outcome = apply.Run(ctx, in.Plan, apply.Options{
+			Writer: &tracked{Writer: writer, a: r.a, manager: spec.FieldManager},
+			Await:  r.awaitHealthy, Gone: r.awaitGone, Preempted: r.between, Now: time.Now})
+		failure = in.Outcome.Failure
+	}
+	if ctx.Err() != nil {
+		return app.Report{}, false // the process ends: what was done is found again by observing
+	}
+	in.Health = r.healthOf(ctx, in.Plan)
+	if failure == nil {
+		failure = src.failure // delivered from what was fetched before
+	}
+	rep, _ := end(failure)
+	if held {
+		rep.RetryAt = intent.NotBefore
+	}
+	if intent.Refused != nil && rep.Failure == nil && in.Plan.Writes() > 0 {
+		rep.Failure, rep.Stage = intent.Refused, intent.Refused.Stage
+	}
+	return rep, true
+}
+
+// query says what to observe. Several changes at once are all predicted before
+// the first is written, so that a refusal leaves the cluster untouched; undoing
+// drift goes straight to the write.
+func (r *run) query(desired []object.Object, intent plan.Intent) plan.Query {
+	q := plan.Query{Desired: desired, Recorded: r.spec.Recorded, Manager: r.spec.FieldManager, Mark: r.spec.Mark,
+		Switches: r.spec.Policy.Switches, Ignore: r.spec.Policy.Ignore, Waves: r.spec.Policy.WaveAnnotations}
+	if ns := plan.NamespaceOf(r.spec); !ns.IsZero() {
+		q.Namespace = ns
+	}
+	switch {
+	case !intent.Apply || intent.DryRun || intent.Force || time.Now().Before(intent.NotBefore):
+		q.PredictFrom = 1
+	case !intent.Heal:
+		q.PredictFrom = 2
+	}
+	return q
+}
+
+func (r *run) newRevision(rev app.Revision) bool {
+	last := r.spec.LastSync
+	return last == nil || last.Revision != rev.Commit || last.SpecHash != r.hash || !last.Succeeded
+}
+
+// fetch gives the current revision of the app's source. It waits, by telling
+// so, for a source that has not been looked at yet.
+func (r *run) fetch() (sourceNow, bool, *app.Failure) {
+	id := r.spec.Source
+	if id.Kind == "" && r.spec.Request != nil && r.spec.Request.Refresh {
+		r.e.refresh(id)
+	}
+	src, there := r.e.current(id)
+	switch {
+	case !there:
+		return src, false, app.Fail(app.StageFetch, app.ReasonSourceNotFound, "source %s not found", id).
+			WithHint("create it, or correct the reference")
+	case !src.looked:
+		return src, true, nil
+	case src.revision.IsZero() && src.failure != nil && id.Kind == "":
+		return src, false, src.failure
+	case src.revision.IsZero() || src.repo == nil:
+		return src, false, app.Fail(app.StageFetch, app.ReasonSourceNotReady, "source %s is not ready, artifact not found", id)
+	}
+	if id.Kind != "" {
+		src.failure = nil // the source's own status tells of it
+	} else if src.failure != nil && r.cause != app.CauseDrift {
+		return src, false, src.failure
+	}
+	return src, false, nil
+}
+
+// rendering is what a revision of a source renders to.
+type rendering struct {
+	objects  []object.Object
+	warnings []app.Warning
+}
+
+// announce publishes that a sync runs, with what it is about to create, so
+// that a crash in its middle leaves no object unknown. A sync that only
+// changes objects, or waits for nothing, needs no announcement.
+func (r *run) announce(ctx context.Context, in report.Input) {
+	creates := in.Plan.Creates()
+	waits := false
+	for _, g := range in.Plan.Groups {
+		waits = waits || len(g.Await) > 0
+	}
+	if len(creates) == 0 && !waits {
+		return
+	}
+	in.Now = time.Now()
+	rep := report.Running(in, creates)
+	if err := r.e.opts.Publish(ctx, rep); err != nil && ctx.Err() == nil {
+		r.e.log.Warn("status cannot be written", "app", r.spec.ID.String(), "error", err)
+	}
+}
+
+// preempt lets a cause that has come up stop the run where it may. The caller
+// holds the app's lock.
+func (r *run) preempt(cause app.Cause) {
+	switch cause {
+	case app.CauseRequest, app.CauseSpec, app.CauseRevision:
+		r.stop(cause, fmt.Errorf("a newer %s takes over", cause))
+	case app.CauseDrift:
+		r.stopWait(superseded(fmt.Errorf("drift is to be undone")))
+	}
+}
+
+func (r *run) stop(_ app.Cause, why error) { r.stopBetween(superseded(why)) }
+
+func superseded(why error) *app.Failure {
+	return &app.Failure{Stage: app.StageApply, Reason: app.ReasonSuperseded, Err: why}
+}
+
+// finish remembers what came of a run, publishes it, and says when the next
+// one is due.
+func (e *Engine) finish(ctx context.Context, a *state, r *run, rep app.Report) {
+	a.mu.Lock()
+	if a.removed {
+		a.mu.Unlock()
+		return
+	}
+	a.remember(rep.Records)
+	a.spec.LastSync, a.applied = rep.LastSync, rep.Applied
+	rep.Drift = a.news(rep.Drift)
+	superseded := rep.Failure != nil && rep.Failure.Reason == app.ReasonSuperseded
+	if !superseded {
+		a.last = &rep
+		if r.spec.Request != nil {
+			a.answered = r.spec.Request
+		}
+	}
+	a.mu.Unlock()
+	e.own(a.id, rep)
+	rep.RetryAt = e.next(a, rep)
+	if superseded && rep.Attempt == nil {
+		return // the run that took over tells
+	}
+	e.logRun(r, rep)
+	if err := e.opts.Publish(ctx, rep); err != nil && ctx.Err() == nil {
+		e.log.Warn("status cannot be written", "app", a.id.String(), "error", err)
+		e.queue.add(a.id, app.CauseRetry, time.Now().Add(time.Second))
+	}
+	e.triggerDependents(a.id)
+}
+
+// own notes whose the delivered objects are.
+func (e *Engine) own(id app.ID, rep app.Report) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, r := range rep.Records {
+		e.owners[r.Ref] = id
+	}
+	for _, o := range rep.Objects {
+		if o.Action == app.ActionPruned && e.owners[o.Ref] == id {
+			delete(e.owners, o.Ref)
+		}
+	}
+}
+
+// next makes the app due again where time alone can change something.
+func (e *Engine) next(a *state, rep app.Report) time.Time {
+	if !rep.RetryAt.IsZero() {
+		e.queue.add(a.id, app.CauseDrift, rep.RetryAt)
+		return rep.RetryAt
+	}
+	f := rep.Failure
+	if f == nil || f.Retry.Never || f.Reason == app.ReasonSuperseded {
+		return time.Time{}
+	}
+	spec, _, _ := a.snapshot()
+	policy := spec.Policy
+	var wait time.Duration
+	switch {
+	case f.Retry.After > 0:
+		wait = f.Retry.After
+	case policy.RetryInterval > 0:
+		wait = policy.RetryInterval
+	case rep.Attempt != nil && (policy.RetryLimit < 0 || rep.Attempt.Retries < policy.RetryLimit):
+		wait = policy.Retry.After(rep.Attempt.Retries + 1)
+	case rep.Attempt == nil && policy.Interval > 0:
+		wait = policy.Interval
+	default:
+		return time.Time{}
+	}
+	at := time.Now().Add(wait)
+	e.queue.add(a.id, app.CauseRetry, at)
+	return at
+}
+
+func (e *Engine) logRun(r *run, rep app.Report) {
+	log := e.log.With("app", rep.App.String(), "revision", rep.Revision.Commit, "cause", string(r.cause),
+		"took", time.Since(r.began).Round(time.Millisecond).String())
+	writes := 0
+	if rep.Attempt != nil {
+		for _, o := range rep.Objects {
+			if o.Action == app.ActionCreated || o.Action == app.ActionConfigured || o.Action == app.ActionPruned {
+				writes++
+			}
+		}
+	}
+	for _, d := range rep.Drift {
+		log.Info("drift", "object", d.Ref.String(), "by", d.By, "fields", d.Fields, "deleted", d.Deleted, "restored", d.Restored)
+	}
+	switch {
+	case rep.Failure != nil:
+		log.Warn("not delivered", "stage", string(rep.Failure.Stage), "reason", string(rep.Failure.Reason), "error", rep.Failure.Error())
+	case rep.Attempt != nil:
+		log.Info("delivered", "writes", writes, "health", string(rep.Health.Status))
+	}
+}
+
+// cluster gives the access to an app's destination, under its identity.
+func (e *Engine) cluster(t app.Target) (*cluster.Cluster, *cluster.Writer, *app.Failure) {
+	if t.Cluster != "" {
+		return nil, nil, app.Fail(app.StageSpec, app.ReasonClusterUnknown, "cluster %q is not registered", t.Cluster).
+			WithHint("this version delivers to the cluster it runs in only")
+	}
+	if t.ServiceAccount == "" {
+		return e.opts.Cluster, e.opts.Cluster.Self(), nil
+	}
+	w, err := e.opts.Cluster.As(t.ServiceAccount)
+	if err != nil {
+		return nil, nil, app.AsFailure(err, app.StageSpec)
+	}
+	return e.opts.Cluster, w, nil
+}
+
+func (a *state) appliedRevision() app.Revision {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.applied
+}

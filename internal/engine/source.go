@@ -1,0 +1,291 @@
+package engine
+
+import (
+	"context"
+	"io/fs"
+	"math/rand/v2"
+	"reflect"
+	"sync"
+	"time"
+
+	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/source"
+)
+
+// sourceLoop looks at one source: at its interval, when a push is told, when a
+// user asks. Loops of the same repository share their fetches in the store.
+type sourceLoop struct {
+	e      *Engine
+	wake   chan struct{} // has room for one
+	cancel context.CancelFunc
+	ctx    context.Context
+
+	mu       sync.Mutex
+	src      app.Source
+	looked   bool // at least once, in this process
+	revision app.Revision
+	failure  *app.Failure // of the last look
+	repo     *source.Repo // nil before the first look that reached the store
+	failures int          // in a row
+	since    time.Time    // how fresh the next look must be
+}
+
+// SetSource tells of a source that is new or has changed.
+func (e *Engine) SetSource(src app.Source) {
+	e.mu.Lock()
+	s, known := e.sources[src.ID]
+	if known {
+		e.mu.Unlock()
+		s.update(src)
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s = &sourceLoop{e: e, src: src, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel, revision: src.Recorded}
+	e.sources[src.ID] = s
+	if e.ctx != nil {
+		e.running.Go(s.run)
+	}
+	e.mu.Unlock()
+}
+
+func (s *sourceLoop) update(src app.Source) {
+	s.mu.Lock()
+	old := s.src
+	old.Handled, old.Recorded = src.Handled, src.Recorded // only repeat what was published
+	changed := !reflect.DeepEqual(old, src)
+	s.src = src
+	s.mu.Unlock()
+	if changed {
+		s.look(time.Now())
+	}
+}
+
+// look makes the loop look at once. A listing of the remote that was begun at
+// since or later is good enough: sources that are told of the same push at the
+// same instant share one.
+func (s *sourceLoop) look(since time.Time) {
+	s.mu.Lock()
+	if since.After(s.since) {
+		s.since = since
+	}
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// RemoveSource forgets a source; apps that read it find it missing.
+func (e *Engine) RemoveSource(id app.SourceID) {
+	e.mu.Lock()
+	s := e.sources[id]
+	delete(e.sources, id)
+	e.mu.Unlock()
+	if s != nil {
+		s.cancel()
+		e.triggerReaders(id, app.CauseRevision)
+	}
+}
+
+// Pushed tells that repositories have changed, by their URLs in any spelling.
+// It returns how many sources look because of it.
+func (e *Engine) Pushed(urls ...string) int {
+	wanted := map[string]bool{}
+	for _, u := range urls {
+		wanted[source.Canonical(u)] = true
+	}
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	n, now := 0, time.Now()
+	for _, s := range e.sources {
+		s.mu.Lock()
+		match := wanted[source.Canonical(s.src.URL)] && !s.src.Suspend
+		s.mu.Unlock()
+		if match {
+			s.look(now)
+			n++
+		}
+	}
+	return n
+}
+
+func (s *sourceLoop) run() {
+	e := s.e
+	stop := context.AfterFunc(e.ctx, s.cancel)
+	defer stop()
+	defer s.cancel()
+	for {
+		wait := s.once()
+		timer := time.NewTimer(wait)
+		select {
+		case <-s.ctx.Done():
+			timer.Stop()
+			return
+		case <-s.wake:
+		case <-timer.C:
+			s.mu.Lock()
+			s.since = time.Now()
+			s.mu.Unlock()
+		}
+		timer.Stop()
+	}
+}
+
+// once looks at the source and returns the wait before the next look.
+func (s *sourceLoop) once() time.Duration {
+	s.mu.Lock()
+	src, before, first := s.src, s.revision, !s.looked
+	failedBefore, since := s.failure != nil, s.since
+	s.mu.Unlock()
+	const never = 365 * 24 * time.Hour
+	if src.Suspend {
+		s.suspended(src, first)
+		return never
+	}
+	revision, repo, err := s.e.opts.Sources.Resolve(s.ctx, src, since)
+	if s.ctx.Err() != nil {
+		return never
+	}
+	failure := app.AsFailure(err, app.StageFetch)
+	if failure != nil && first {
+		repo = s.recorded(src) // go on with what was delivered before
+	}
+	s.mu.Lock()
+	if src.Generation != s.src.Generation || src.URL != s.src.URL || src.Ref != s.src.Ref {
+		s.mu.Unlock()
+		return 0 // changed meanwhile: this look answers an old question
+	}
+	s.looked, s.failure = true, failure
+	if repo != nil {
+		s.repo = repo
+	}
+	if failure == nil {
+		s.revision, s.failures = revision, 0
+	} else {
+		s.failures++
+	}
+	current, failures := s.revision, s.failures
+	s.mu.Unlock()
+
+	changed := failure == nil && current.Commit != before.Commit
+	report := app.SourceReport{ID: src.ID, Generation: src.Generation, Handled: src.Request,
+		Revision: current, Changed: changed, Failure: failure, At: time.Now()}
+	if changed || first || failedBefore != (failure != nil) {
+		s.e.triggerReaders(src.ID, app.CauseRevision)
+	}
+	if failure != nil {
+		s.e.log.Warn("source cannot be fetched", "source", src.ID.String(), "error", failure.Error())
+	} else if changed {
+		s.e.log.Info("new revision", "source", src.ID.String(), "revision", current.Commit, "ref", current.Ref)
+	}
+	if src.ID.Kind != "" {
+		if err := s.e.opts.PublishSource(s.ctx, report); err != nil && s.ctx.Err() == nil {
+			s.e.log.Warn("status of a source cannot be written", "source", src.ID.String(), "error", err)
+			return time.Second
+		}
+	}
+	if failure != nil && !failure.Retry.Never {
+		return min(sourceBackoff.After(failures-1), max(src.Interval, time.Second))
+	}
+	if src.Interval <= 0 || failure != nil {
+		return never
+	}
+	// Spread the polls of sources that began together.
+	return src.Interval - time.Duration(rand.Int64N(int64(src.Interval)/20+1))
+}
+
+var sourceBackoff = app.Backoff{Initial: time.Second, Factor: 2, Max: 2 * time.Minute}
+
+// suspended makes what was delivered before available without a look at the
+// remote.
+func (s *sourceLoop) suspended(src app.Source, first bool) {
+	repo := s.recorded(src)
+	s.mu.Lock()
+	s.looked = true
+	if repo != nil {
+		s.repo = repo
+	}
+	s.mu.Unlock()
+	if first {
+		s.e.triggerReaders(src.ID, app.CauseRevision)
+	}
+}
+
+// recorded gives the repository with the revision that the status tells of;
+// nil if there is none, or it cannot be had.
+func (s *sourceLoop) recorded(src app.Source) *source.Repo {
+	if src.Recorded.IsZero() {
+		return nil
+	}
+	src.Ref = app.GitRef{Commit: src.Recorded.Commit}
+	_, repo, err := s.e.opts.Sources.Resolve(s.ctx, src, time.Time{})
+	if err != nil {
+		return nil
+	}
+	return repo
+}
+
+// sourceNow is what a source last gave.
+type sourceNow struct {
+	url      string
+	looked   bool
+	revision app.Revision
+	repo     *source.Repo
+	failure  *app.Failure
+	// exclude says whether files are left out, ignore by which rules.
+	exclude bool
+	ignore  *string
+}
+
+// files gives what the source shows of a tree.
+func (n sourceNow) files(tree fs.FS) fs.FS {
+	if !n.exclude {
+		return tree
+	}
+	return source.Exclude(tree, n.ignore)
+}
+
+// current tells where a source stands; ok is false if there is none.
+func (e *Engine) current(id app.SourceID) (sourceNow, bool) {
+	e.mu.RLock()
+	s := e.sources[id]
+	e.mu.RUnlock()
+	if s == nil {
+		return sourceNow{}, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return sourceNow{url: s.src.URL, looked: s.looked, revision: s.revision, repo: s.repo, failure: s.failure,
+		exclude: s.src.UseIgnore, ignore: s.src.Ignore}, true
+}
+
+// triggerReaders makes the apps that read a source due.
+func (e *Engine) triggerReaders(id app.SourceID, cause app.Cause) {
+	e.mu.RLock()
+	var readers []app.ID
+	for _, a := range e.apps {
+		a.mu.Lock()
+		if a.spec.Source == id {
+			readers = append(readers, a.id)
+		}
+		a.mu.Unlock()
+	}
+	e.mu.RUnlock()
+	for _, r := range readers {
+		e.trigger(r, cause, 0)
+	}
+}
+
+// refresh looks at a source now, and returns when it has.
+func (e *Engine) refresh(id app.SourceID) {
+	e.mu.RLock()
+	s := e.sources[id]
+	e.mu.RUnlock()
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	s.since = time.Now()
+	s.mu.Unlock()
+	s.once()
+}

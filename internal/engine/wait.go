@@ -1,0 +1,247 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/health"
+	"plumb.dev/plumb/internal/object"
+	"plumb.dev/plumb/internal/plan"
+)
+
+// awaitHealthy waits until all refs are healthy. It ends early when one is
+// degraded, when the app's timeout is over (counted from the first wait for
+// this revision, so that an interrupted wait does not begin anew), and when
+// the run is pre-empted. While it waits it gives its worker slot to others.
+func (r *run) awaitHealthy(ctx context.Context, refs []object.Ref) *app.Failure {
+	pending := map[object.Ref]app.Health{}
+	for _, ref := range refs {
+		if own := r.spec.ID; ref.Kind == own.Kind && ref.Namespace == own.Namespace && ref.Name == own.Name {
+			continue // an app that delivers itself does not wait for itself
+		}
+		pending[ref] = app.Health{}
+	}
+	deadline := time.NewTimer(time.Until(r.a.deadline(r.spec, r.hash)))
+	defer deadline.Stop()
+	for {
+		failed, failure := r.check(ctx, pending)
+		if failure != nil {
+			return failure
+		}
+		if len(failed) > 0 {
+			return app.Fail(app.StageHealth, app.ReasonUnhealthy, "failed early due to stalled resources: [%s]", strings.Join(failed, ", "))
+		}
+		if len(pending) == 0 {
+			return nil
+		}
+		if failure := r.pause(ctx, deadline.C, pending); failure != nil {
+			return failure
+		}
+	}
+}
+
+// check assesses the pending objects and drops those that are well.
+func (r *run) check(ctx context.Context, pending map[object.Ref]app.Health) (failed []string, _ *app.Failure) {
+	for ref := range pending {
+		h, err := r.e.assess(ctx, r.a, ref, r.spec.Policy.HealthRules)
+		if err != nil {
+			return nil, app.AsFailure(err, app.StageHealth)
+		}
+		switch h.Status {
+		case app.Healthy, app.HealthNone:
+			delete(pending, ref)
+		case app.Degraded:
+			failed = append(failed, describe(ref, h))
+		default:
+			pending[ref] = h
+		}
+	}
+	return failed, nil
+}
+
+func describe(ref object.Ref, h app.Health) string {
+	return fmt.Sprintf("%s status: '%s'", ref, h.Status) + suffix(": ", h.Message)
+}
+
+func suffix(sep, text string) string {
+	if text == "" {
+		return ""
+	}
+	return sep + text
+}
+
+// pause waits for the next change of an object of the app.
+func (r *run) pause(ctx context.Context, deadline <-chan time.Time, pending map[object.Ref]app.Health) *app.Failure {
+	<-r.e.slots
+	defer func() { r.e.slots <- struct{}{} }()
+	select {
+	case <-r.changed:
+		return nil
+	case <-r.waits.Done():
+		return app.AsFailure(context.Cause(r.waits), app.StageHealth)
+	case <-ctx.Done():
+		return app.Fail(app.StageHealth, app.ReasonTerminated, "stopped: %w", context.Cause(ctx))
+	case <-deadline:
+		var lines []string
+		for ref, h := range pending {
+			lines = append(lines, describe(ref, h))
+		}
+		return app.Fail(app.StageHealth, app.ReasonTimeout, "timeout waiting for: [%s]", strings.Join(sorted(lines), ", "))
+	}
+}
+
+// awaitGone waits until refs no longer exist.
+func (r *run) awaitGone(ctx context.Context, refs []object.Ref) *app.Failure {
+	deadline := time.NewTimer(time.Until(r.a.deadline(r.spec, r.hash+"/gone")))
+	defer deadline.Stop()
+	for {
+		left := map[object.Ref]app.Health{}
+		for _, ref := range refs {
+			if live, there := r.e.opts.Cluster.Live(ref, r.spec.FieldManager); there && live.Exists {
+				left[ref] = app.Health{Status: app.Progressing, Message: "being deleted"}
+			}
+		}
+		if len(left) == 0 {
+			return nil
+		}
+		if failure := r.pause(ctx, deadline.C, left); failure != nil {
+			return failure
+		}
+	}
+}
+
+// deadline is when waiting for what this spec and revision delivered is over.
+func (a *state) deadline(spec app.Spec, hash string) time.Time {
+	timeout := spec.Policy.Timeout
+	if timeout <= 0 {
+		timeout = 5 * time.Minute
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	what := hash
+	if spec.LastSync != nil {
+		what += "/" + spec.LastSync.Finished.String()
+	}
+	if a.waitingFor != what {
+		a.waitingFor, a.waitingSince = what, time.Now()
+	}
+	return a.waitingSince.Add(timeout)
+}
+
+// assess judges an object, reading it only if its kind needs that and its
+// version is not the one that was judged last.
+func (e *Engine) assess(ctx context.Context, a *state, ref object.Ref, rules app.HealthRules) (app.Health, error) {
+	a.mu.Lock()
+	manager := a.spec.FieldManager
+	seen, ok := a.health[ref]
+	a.mu.Unlock()
+	live, there := e.opts.Cluster.Live(ref, manager)
+	if there && !live.Exists {
+		return app.Health{Status: app.Missing, Message: "the object does not exist"}, nil
+	}
+	if there && ok && seen.resourceVersion == live.ResourceVersion {
+		return seen.Health, nil
+	}
+	if there && !health.Needs(ref.GroupKind(), rules) {
+		meta := map[string]any{"name": ref.Name, "namespace": ref.Namespace}
+		if live.Deleting {
+			meta["deletionTimestamp"] = "now"
+		}
+		u := &unstructured.Unstructured{Object: map[string]any{"kind": ref.Kind, "apiVersion": apiVersion(ref), "metadata": meta}}
+		return health.Assess(u, rules), nil
+	}
+	u, err := e.opts.Cluster.Get(ctx, ref)
+	if err != nil {
+		return app.Health{}, err
+	}
+	if u == nil {
+		return app.Health{Status: app.Missing, Message: "the object does not exist"}, nil
+	}
+	h := health.Assess(u, rules)
+	a.mu.Lock()
+	a.health[ref] = seenHealth{u.GetResourceVersion(), h}
+	a.mu.Unlock()
+	return h, nil
+}
+
+func apiVersion(ref object.Ref) string {
+	if ref.Group == "" {
+		return "v1"
+	}
+	return ref.Group + "/v1"
+}
+
+// healthOf assesses the objects of a plan, where the app's policy looks at
+// health at all. An object that cannot be read has unknown health.
+func (r *run) healthOf(ctx context.Context, p plan.Plan) map[object.Ref]app.Health {
+	out := map[object.Ref]app.Health{}
+	if !looksAtHealth(r.spec.Policy) {
+		return out
+	}
+	for _, s := range p.Steps() {
+		if s.OfNamespace() || s.Verb == plan.Prune {
+			continue
+		}
+		h, err := r.e.assess(ctx, r.a, s.Ref, r.spec.Policy.HealthRules)
+		if err != nil {
+			h = app.Health{Status: app.HealthLost, Message: err.Error()}
+		}
+		out[s.Ref] = h
+	}
+	return out
+}
+
+// looksAtHealth: rules by kind are shown for every app; others only where
+// health decides.
+func looksAtHealth(p app.Policy) bool {
+	return p.HealthRules == app.HealthByKind || p.Wait || len(p.HealthChecks) > 0
+}
+
+// refreshHealth brings the health in the last report up to date and publishes
+// it if it changed. It reports false if a full run is needed instead.
+func (e *Engine) refreshHealth(ctx context.Context, a *state) bool {
+	a.mu.Lock()
+	last, policy := a.last, a.spec.Policy
+	a.mu.Unlock()
+	if last == nil || last.Failure != nil || len(last.Objects) == 0 {
+		return false
+	}
+	if !looksAtHealth(policy) {
+		return true
+	}
+	rep := *last
+	rep.Objects = append([]app.ObjectReport(nil), last.Objects...)
+	changed := false
+	for i := range rep.Objects {
+		o := &rep.Objects[i]
+		if o.Sync == "" {
+			continue
+		}
+		h, err := e.assess(ctx, a, o.Ref, policy.HealthRules)
+		if err != nil {
+			return false
+		}
+		changed = changed || h != o.Health
+		o.Health = h
+	}
+	if !changed {
+		return true
+	}
+	rep.Health = health.Worst(rep.Objects, policy.HealthRules)
+	rep.At, rep.Attempt, rep.Drift, rep.Answered, rep.Handled = time.Now(), nil, nil, nil, ""
+	a.mu.Lock()
+	if a.last == last {
+		a.last = &rep
+	}
+	a.mu.Unlock()
+	if err := e.opts.Publish(ctx, rep); err != nil {
+		return false
+	}
+	e.triggerDependents(a.id)
+	return true
+}

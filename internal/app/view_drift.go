@@ -1,6 +1,7 @@
 package app
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -8,9 +9,10 @@ import (
 )
 
 // DriftFrom reads the entries of status.plumb.drift, which all dialects write
-// alike: maps of object ("Kind/namespace/name"), at, by, subresource, fields,
-// deleted, restored and restoredAt, newest first. Entries that make no sense
-// are left out. The group of an object is not told there.
+// alike: maps of object ("Kind/namespace/name"), group, at, by, subresource,
+// fields, deleted, restored and restoredAt, of which only object must be there,
+// and by may hold the subresource, as in "kubectl (scale)".
+// Entries that make no sense are left out. The newest comes first.
 func DriftFrom(entries []any) []Drift {
 	var out []Drift
 	for _, e := range entries {
@@ -22,8 +24,13 @@ func DriftFrom(entries []any) []Drift {
 		if !ok {
 			continue
 		}
+		ref.Group = textOf(m, "group")
+		by, subresource := textOf(m, "by"), textOf(m, "subresource")
+		if who, through, ok := strings.Cut(strings.TrimSuffix(by, ")"), " ("); ok && subresource == "" {
+			by, subresource = who, through
+		}
 		d := Drift{
-			Ref: ref, At: timeOf(m, "at"), By: textOf(m, "by"), Subresource: textOf(m, "subresource"),
+			Ref: ref, At: timeOf(m, "at"), By: by, Subresource: subresource,
 			Deleted: m["deleted"] == true, Restored: m["restored"] == true, RestoredAt: timeOf(m, "restoredAt"),
 		}
 		fields, _ := m["fields"].([]any)
@@ -34,6 +41,7 @@ func DriftFrom(entries []any) []Drift {
 		}
 		out = append(out, d)
 	}
+	slices.SortStableFunc(out, func(a, b Drift) int { return b.At.Compare(a.At) })
 	return out
 }
 

@@ -10,11 +10,11 @@ import (
 
 func TestDriftFrom(t *testing.T) {
 	got := DriftFrom([]any{
+		map[string]any{"object": "Namespace/shop", "deleted": true, "at": "yesterday"},
 		map[string]any{
-			"object": "Deployment/shop/api", "at": "2026-05-01T10:00:00Z", "by": "kubectl-edit", "subresource": "scale",
+			"object": "Deployment/shop/api", "group": "apps", "at": "2026-05-01T10:00:00Z", "by": "kubectl-edit", "subresource": "scale",
 			"fields": []any{".spec.replicas", 3}, "restored": true, "restoredAt": "2026-05-01T10:00:01Z",
 		},
-		map[string]any{"object": "Namespace/shop", "deleted": true, "at": "yesterday"},
 		map[string]any{"object": "shop"},
 		map[string]any{"object": "Deployment//api"},
 		"Deployment/shop/api",
@@ -22,7 +22,7 @@ func TestDriftFrom(t *testing.T) {
 	})
 	want := []Drift{
 		{
-			Ref: object.Ref{Kind: "Deployment", Namespace: "shop", Name: "api"},
+			Ref: object.Ref{Group: "apps", Kind: "Deployment", Namespace: "shop", Name: "api"},
 			At:  time.Date(2026, 5, 1, 10, 0, 0, 0, time.UTC), By: "kubectl-edit", Subresource: "scale",
 			Fields: []string{".spec.replicas"}, Restored: true, RestoredAt: time.Date(2026, 5, 1, 10, 0, 1, 0, time.UTC),
 		},

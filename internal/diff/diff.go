@@ -32,8 +32,13 @@ import (
 // for itself, and the pointers of the ignore rules that match ref. Values of
 // Secrets appear as fingerprints.
 func Fields(ref object.Ref, live, desired map[string]any, ignore []app.IgnoreRule) []app.FieldChange {
+	from, to := prepare(ref, live, ignore), prepare(ref, desired, ignore)
+	if from == nil || to == nil {
+		dropIdentity(from)
+		dropIdentity(to)
+	}
 	var c comparison
-	c.maps("", prepare(ref, live, ignore), prepare(ref, desired, ignore))
+	c.maps("", from, to)
 	return c.changes
 }
 
@@ -66,6 +71,20 @@ func prepare(ref object.Ref, content map[string]any, ignore []app.IgnoreRule) ma
 		}
 	}
 	return content
+}
+
+// dropIdentity removes what names the object: of one that comes or goes, that is
+// said elsewhere.
+func dropIdentity(content map[string]any) {
+	delete(content, "apiVersion")
+	delete(content, "kind")
+	if meta, ok := content["metadata"].(map[string]any); ok {
+		delete(meta, "name")
+		delete(meta, "namespace")
+		if len(meta) == 0 {
+			delete(content, "metadata")
+		}
+	}
 }
 
 type comparison struct{ changes []app.FieldChange }
@@ -138,6 +157,9 @@ func (c *comparison) lists(path string, from, to []any) {
 		out := make(map[string]any, len(list))
 		for _, item := range list {
 			key, _ := itemKey(item, keys)
+			if m := item.(map[string]any); m["protocol"] == nil && slices.Contains(keys, "protocol") {
+				m["protocol"] = defaultProtocol // said or not, it is the same
+			}
 			out[key] = item
 		}
 		return out
@@ -193,6 +215,9 @@ func keyed(list []any, keys []string) bool {
 	return true
 }
 
+// defaultProtocol is the protocol of a port that names none.
+const defaultProtocol = "TCP"
+
 // itemKey writes an item's key as it stands in paths: name="web".
 func itemKey(item any, keys []string) (string, bool) {
 	m, ok := item.(map[string]any)
@@ -203,7 +228,7 @@ func itemKey(item any, keys []string) (string, bool) {
 	for _, k := range keys {
 		v, ok := m[k]
 		if !ok && k == "protocol" {
-			v, ok = "TCP", true // the API server's default
+			v, ok = defaultProtocol, true
 		}
 		switch v.(type) {
 		case string, int64, float64:

@@ -15,8 +15,8 @@ func TestNormalize(t *testing.T) {
 	}{
 		{
 			name: "status and nulls of metadata",
-			in:   "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, creationTimestamp: null, labels: {x: null, y: z}}\ndata: {k: null}\nstatus: {a: b}\n",
-			want: `{"apiVersion":"v1","data":{"k":null},"kind":"ConfigMap","metadata":{"labels":{"y":"z"},"name":"a"}}`,
+			in:   "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, creationTimestamp: null, labels: {x: null, l: z}}\ndata: {k: null}\nstatus: {a: b}\n",
+			want: `{"apiVersion":"v1","data":{"k":null},"kind":"ConfigMap","metadata":{"labels":{"l":"z"},"name":"a"}}`,
 		},
 		{
 			name:     "stringData wins",
@@ -26,7 +26,7 @@ func TestNormalize(t *testing.T) {
 		},
 		{
 			name: "stringData alone",
-			in:   "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {x: y, e: }\n",
+			in:   "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {x: 'y', e: }\n",
 			want: `{"apiVersion":"v1","data":{"e":"","x":"eQ=="},"kind":"Secret","metadata":{"name":"a"}}`,
 		},
 		{

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"unicode/utf8"
 
@@ -249,7 +250,7 @@ func parseYAML(path string, data []byte) (docs []document, err error) {
 	for stream := yaml.NewDecoder(bytes.NewReader(data)); ; {
 		var node yaml.Node
 		if err := stream.Decode(&node); err != nil {
-			if err.Error() == "EOF" {
+			if errors.Is(err, io.EOF) {
 				return docs, nil
 			}
 			return nil, yamlError(path, data, err)

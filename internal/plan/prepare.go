@@ -30,7 +30,7 @@ func Prepare(objects []object.Object, spec app.Spec, kinds map[schema.GroupKind]
 			return nil, nil, app.Fail(app.StageRender, app.ReasonBuild, "%s (%s) is encrypted with SOPS and was not decrypted", o, o.Origin).
 				WithHint("this version of Plumb does not decrypt; remove the encrypted object from the app's path")
 		}
-		o, notes := object.Normalize(o.Copy())
+		o, notes := object.Normalize(o)
 		for _, n := range notes {
 			warnings = append(warnings, app.Warning{Message: n})
 		}

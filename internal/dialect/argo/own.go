@@ -1,0 +1,131 @@
+package argo
+
+import (
+	"reflect"
+	"slices"
+
+	"plumb.dev/plumb/internal/app"
+)
+
+// maxDrift is how many drift entries a status keeps.
+const maxDrift = 20
+
+// own writes status.plumb: what Plumb must remember, and what it has to tell
+// that the status of Argo CD has no place for.
+func (e *encoder) own() {
+	own, _ := e.status["plumb"].(map[string]any)
+	if own == nil {
+		own = map[string]any{}
+	}
+	// A run that failed without saying what is delivered forgets nothing.
+	if e.r.Records != nil || e.done() && e.r.Failure == nil {
+		lines := make([]any, 0, len(e.r.Records))
+		records := slices.Clone(e.r.Records)
+		slices.SortFunc(records, func(x, y app.Record) int { return x.Ref.Compare(y.Ref) })
+		for _, r := range records {
+			lines = append(lines, app.FormatRecord(r))
+		}
+		setList(own, "objects", lines)
+	}
+	if e.r.LastSync != nil {
+		own["lastSync"] = encodeAttempt(*e.r.LastSync)
+	}
+	if e.done() {
+		var lines []any
+		for _, text := range warningTexts(e.r.Warnings) {
+			lines = append(lines, text)
+		}
+		setList(own, "warnings", lines)
+	}
+	e.drift(own)
+	if len(own) > 0 {
+		e.status["plumb"] = own
+	}
+}
+
+func (e *encoder) drift(own map[string]any) {
+	list, _ := own["drift"].([]any)
+	list, e.fresh = mergeDrift(list, e.r.Drift)
+	setList(own, "drift", list)
+}
+
+// mergeDrift adds what was found to what is known, newest first, and says what
+// of it is news. Drift that stands is found by every look and told once; its
+// restoration replaces its entry.
+func mergeDrift(known []any, found []app.Drift) (list []any, fresh []app.Drift) {
+	list = slices.Clone(known)
+	var added []any
+	for _, d := range found {
+		entry := encodeDrift(d)
+		at := slices.IndexFunc(list, func(v any) bool {
+			was, _ := v.(map[string]any)
+			return was["restored"] != true && was["object"] == entry["object"] && was["group"] == entry["group"] &&
+				was["deleted"] == entry["deleted"] && slices.Equal(texts(was, "fields"), d.Fields)
+		})
+		switch {
+		case at >= 0 && !d.Restored:
+			continue
+		case at >= 0:
+			list[at] = entry
+		case slices.ContainsFunc(list, func(v any) bool { return reflect.DeepEqual(v, any(entry)) }):
+			continue
+		default:
+			added = append(added, entry)
+		}
+		fresh = append(fresh, d)
+	}
+	list = append(added, list...)
+	return list[:min(len(list), maxDrift)], fresh
+}
+
+func encodeDrift(d app.Drift) map[string]any {
+	out := map[string]any{"object": d.Ref.String(), "at": stamp(d.At), "restored": d.Restored}
+	set(out, "group", d.Ref.Group)
+	set(out, "by", d.By)
+	set(out, "subresource", d.Subresource)
+	set(out, "restoredAt", stamp(d.RestoredAt))
+	if d.Deleted {
+		out["deleted"] = true
+	}
+	var fields []any
+	for _, f := range d.Fields {
+		fields = append(fields, f)
+	}
+	setList(out, "fields", fields)
+	return out
+}
+
+// warningTexts gives warnings as lines, each once.
+func warningTexts(warnings []app.Warning) []string {
+	var out []string
+	for _, w := range warnings {
+		text := w.Message
+		if w.Field != "" {
+			text = w.Field + ": " + w.Message
+		}
+		if !slices.Contains(out, text) {
+			out = append(out, text)
+		}
+	}
+	return out
+}
+
+// setList writes a list, or removes an empty one.
+func setList(into map[string]any, key string, list []any) {
+	if len(list) == 0 {
+		delete(into, key)
+		return
+	}
+	into[key] = list
+}
+
+func texts(m map[string]any, key string) []string {
+	list, _ := m[key].([]any)
+	var out []string
+	for _, v := range list {
+		if s, ok := v.(string); ok {
+			out = append(out, s)
+		}
+	}
+	return out
+}

@@ -1,0 +1,56 @@
+package flux
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/tools/txtar"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+
+	"plumb.dev/plumb/internal/app"
+)
+
+// Whatever JSON object comes in, it is decoded, and reported on over
+// whatever status it holds, without a panic.
+func FuzzDecode(f *testing.F) {
+	files, err := filepath.Glob("testdata/decode/*.txtar")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range files {
+		archive, err := txtar.ParseFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		data, err := yaml.YAMLToJSON(archive.Files[0].Data)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Add([]byte(`{"kind": "Kustomization", "spec": null, "status": {"conditions": [1, {"type": "Ready"}], "plumb": [], "history": {}}}`))
+	f.Add([]byte(`{"kind": "GitRepository", "spec": [], "metadata": {"annotations": []}, "status": {"plumb": {"warnings": "x"}, "artifact": 1}}`))
+	f.Add([]byte(`{"kind": "Kustomization", "spec": {"interval": -1, "sourceRef": [], "images": {"a": 1}, "selfHeal": {}}, "status": {"history": [1, null]}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		u := &unstructured.Unstructured{}
+		if u.UnmarshalJSON(data) != nil {
+			return
+		}
+		status := section(u.Object, "status")
+		source, warnings, failure := DecodeGitRepository(u)
+		SecretRef(u)
+		spec := DecodeKustomization(u)
+		look := app.SourceReport{ID: source.ID, Failure: failure, At: time.Unix(0, 0), Revision: ParseRevision(source.URL)}
+		EncodeGitRepository(look, warnings, status)
+		GitRepositoryEvents(look, warnings, status)
+		for _, phase := range []app.Phase{app.PhaseRunning, app.PhaseDone} {
+			r := app.Report{App: spec.ID, Phase: phase, Failure: spec.Invalid, Revision: app.Revision{Commit: "c"}, Records: spec.Recorded}
+			EncodeKustomization(r, spec, status)
+			KustomizationEvents(r, spec, status)
+			r.Failure, r.Attempt = nil, &app.SyncAttempt{}
+			EncodeKustomization(r, spec, status)
+		}
+	})
+}

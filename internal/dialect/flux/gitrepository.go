@@ -1,0 +1,160 @@
+package flux
+
+import (
+	"net/url"
+	"reflect"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"plumb.dev/plumb/internal/app"
+)
+
+const (
+	// defaultInterval stands in where old versions allow an interval to be
+	// left out.
+	defaultInterval = 5 * time.Minute
+	// defaultFetchTimeout is of a GitRepository.
+	defaultFetchTimeout = 60 * time.Second
+	// defaultBranch is what Flux follows if nothing is said; it is not HEAD.
+	defaultBranch = "master"
+)
+
+// gitRepositorySpec has every field of every version; what this package does
+// not look into is any.
+type gitRepositorySpec struct {
+	URL      string           `json:"url"`
+	Interval *metav1.Duration `json:"interval"`
+	Timeout  *metav1.Duration `json:"timeout"`
+	Ref      *struct {
+		Branch string `json:"branch"`
+		Tag    string `json:"tag"`
+		SemVer string `json:"semver"`
+		Name   string `json:"name"`
+		Commit string `json:"commit"`
+	} `json:"ref"`
+	SecretRef          *localRef `json:"secretRef"`
+	Provider           string    `json:"provider"`
+	ServiceAccountName string    `json:"serviceAccountName"`
+	Verify             *struct {
+		Mode      string    `json:"mode"`
+		SecretRef *localRef `json:"secretRef"`
+	} `json:"verify"`
+	ProxySecretRef    *localRef `json:"proxySecretRef"`
+	Ignore            *string   `json:"ignore"`
+	RecurseSubmodules bool      `json:"recurseSubmodules"`
+	Include           []struct {
+		Repository *localRef `json:"repository"`
+		FromPath   string    `json:"fromPath"`
+		ToPath     string    `json:"toPath"`
+	} `json:"include"`
+	SparseCheckout []string `json:"sparseCheckout"`
+	Suspend        bool     `json:"suspend"`
+
+	GitImplementation string `json:"gitImplementation"` // until v1beta2
+	AccessFrom        any    `json:"accessFrom"`        // until v1beta2
+}
+
+type localRef struct {
+	Name string `json:"name"`
+}
+
+// DecodeGitRepository reads a GitRepository of any version. The source comes
+// without credentials: SecretRef names the Secret that has them, Credentials
+// reads it. A failure says that the source cannot be fetched as it is asked
+// for; the other results are then still as complete as can be.
+func DecodeGitRepository(u *unstructured.Unstructured) (app.Source, []app.Warning, *app.Failure) {
+	source := app.Source{
+		ID:         app.SourceID{Kind: KindGitRepository, Namespace: u.GetNamespace(), Name: u.GetName()},
+		Generation: u.GetGeneration(),
+		Interval:   defaultInterval,
+		Timeout:    defaultFetchTimeout,
+		UseIgnore:  true,
+		Handled:    text(u.Object, "status", "lastHandledReconcileAt"),
+		Request:    u.GetAnnotations()[RequestedAt],
+	}
+	fields := section(u.Object, "spec")
+	var spec gitRepositorySpec
+	warnings := unknownFields("spec", fields, reflect.TypeFor[gitRepositorySpec]())
+	if f := convert(fields, &spec); f != nil {
+		return source, warnings, f
+	}
+	source.URL = spec.URL
+	source.Ignore = spec.Ignore
+	source.Suspend = spec.Suspend
+	if spec.Interval != nil {
+		source.Interval = spec.Interval.Duration
+	}
+	if spec.Timeout != nil {
+		source.Timeout = spec.Timeout.Duration
+	}
+	if r := spec.Ref; r != nil {
+		source.Ref = app.GitRef{Branch: r.Branch, Tag: r.Tag, SemVer: r.SemVer, Name: r.Name, Commit: r.Commit}
+	}
+	if source.Ref == (app.GitRef{}) {
+		source.Ref.Branch = defaultBranch
+	}
+	warnings = append(warnings, gitRepositoryWarnings(spec)...)
+	return source, warnings, gitRepositoryFailure(spec)
+}
+
+func gitRepositoryWarnings(spec gitRepositorySpec) []app.Warning {
+	var out []app.Warning
+	warn := func(when bool, field, message string) {
+		if when {
+			out = append(out, app.Warning{Field: "spec." + field, Message: message})
+		}
+	}
+	warn(spec.GitImplementation != "", "gitImplementation", "has no effect, there is one implementation")
+	warn(spec.AccessFrom != nil, "accessFrom", "has no effect, as in Flux")
+	warn(len(spec.SparseCheckout) > 0, "sparseCheckout", "has no effect, all directories are available")
+	warn(spec.ProxySecretRef != nil, "proxySecretRef", "is not supported yet, the repository is reached directly")
+	warn(spec.ServiceAccountName != "", "serviceAccountName", "has no effect with the generic provider")
+	if u, err := url.Parse(spec.URL); err == nil && u.User != nil {
+		_, secret := u.User.Password()
+		warn(secret, "url", "holds a password that everyone who may read this resource can see; use secretRef")
+	}
+	return out
+}
+
+// gitRepositoryFailure refuses what would deliver something else than asked,
+// or trust more than asked.
+func gitRepositoryFailure(spec gitRepositorySpec) *app.Failure {
+	unsupported := func(field, hint string) *app.Failure {
+		return app.Fail(app.StageSpec, app.ReasonUnsupported, "spec.%s is not supported yet", field).WithHint("%s", hint)
+	}
+	switch {
+	case spec.Interval != nil && spec.Interval.Duration < 0, spec.Timeout != nil && spec.Timeout.Duration < 0:
+		return app.Fail(app.StageSpec, app.ReasonInvalidSpec, "spec.interval and spec.timeout must not be negative")
+	case spec.Verify != nil:
+		return unsupported("verify", "remove it to fetch commits without checking their signature")
+	case spec.Provider != "" && spec.Provider != "generic":
+		return unsupported("provider: "+spec.Provider, "use a token or an SSH key in a Secret, with provider generic")
+	case spec.RecurseSubmodules:
+		return unsupported("recurseSubmodules", "fetch the submodule with a GitRepository of its own")
+	case len(spec.Include) > 0:
+		return unsupported("include", "deliver the other repository with a Kustomization of its own")
+	}
+	return checkURL(spec.URL)
+}
+
+// checkURL is of StageFetch: it is the address that is wrong.
+func checkURL(raw string) *app.Failure {
+	fail := func(what string) *app.Failure {
+		return app.Fail(app.StageFetch, app.ReasonInvalidSpec, "spec.url %s", what).
+			WithHint("write it as https://host/path or ssh://git@host/path")
+	}
+	u, err := url.Parse(raw)
+	switch {
+	case raw == "":
+		return fail("is missing")
+	case err != nil:
+		return fail("cannot be parsed") // the error quotes the URL, which may hold a password
+	case u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "ssh":
+		return fail("has the scheme \"" + u.Scheme + "\"")
+	case u.Host == "":
+		return fail("names no host")
+	}
+	return nil
+}

@@ -1,0 +1,67 @@
+package flux
+
+import "plumb.dev/plumb/internal/app"
+
+// outcome is what a failure means in the words of Flux.
+type outcome struct {
+	reason string
+	// stalled: no retry helps before the spec changes.
+	stalled bool
+}
+
+// translation is one row: the first whose stage and reason fit counts; ""
+// fits all.
+type translation struct {
+	stage  app.Stage
+	reason app.Reason
+	means  outcome
+}
+
+// kustomizationReasons is the table for Kustomizations. InvalidSpec and
+// Unsupported are not words of Flux, which refuses the one by its schema and
+// has no need of the other.
+func kustomizationReasons() []translation {
+	return []translation{
+		{app.StageSpec, app.ReasonInvalidSpec, outcome{"InvalidSpec", true}},
+		{app.StageSpec, app.ReasonUnsupported, outcome{"Unsupported", true}},
+		{app.StageSpec, app.ReasonForbidden, outcome{"AccessDenied", true}},
+		{app.StageDepends, "", outcome{"DependencyNotReady", false}},
+		{app.StageFetch, "", outcome{"ArtifactFailed", false}},
+		{app.StageRender, app.ReasonPathNotFound, outcome{"ArtifactFailed", false}},
+		{app.StageRender, "", outcome{"BuildFailed", false}},
+		{app.StagePrune, "", outcome{"PruneFailed", false}},
+		{app.StageHealth, app.ReasonSuperseded, outcome{"HealthCheckCanceled", false}},
+		{app.StageHealth, app.ReasonTerminated, outcome{"HealthCheckCanceled", false}},
+		{app.StageHealth, "", outcome{"HealthCheckFailed", false}},
+		{app.StageDelete, "", outcome{"PruneFailed", false}},
+		{"", "", outcome{"ReconciliationFailed", false}},
+	}
+}
+
+// gitRepositoryReasons is the table for GitRepositories.
+func gitRepositoryReasons() []translation {
+	return []translation{
+		{app.StageFetch, app.ReasonInvalidSpec, outcome{"URLInvalid", true}},
+		{"", app.ReasonInvalidSpec, outcome{"InvalidSpec", true}},
+		{"", app.ReasonUnsupported, outcome{"Unsupported", true}},
+		{"", app.ReasonAuthentication, outcome{"AuthenticationFailed", false}},
+		{"", "", outcome{"GitOperationFailed", false}},
+	}
+}
+
+func translate(table []translation, f *app.Failure) outcome {
+	for _, row := range table {
+		if (row.stage == "" || row.stage == f.Stage) && (row.reason == "" || row.reason == f.Reason) {
+			return row.means
+		}
+	}
+	return outcome{reason: "Failed"}
+}
+
+// failureMessage is what a condition and an event say of a failure.
+func failureMessage(f *app.Failure) string {
+	if f.Hint == "" {
+		return f.Error()
+	}
+	return f.Error() + " (" + f.Hint + ")"
+}

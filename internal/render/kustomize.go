@@ -1,0 +1,220 @@
+package render
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"path"
+	"slices"
+	"strconv"
+	"time"
+
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
+	"sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/openapi"
+	"sigs.k8s.io/kustomize/kyaml/openapi/kubernetesapi"
+	"sigs.k8s.io/yaml"
+
+	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/object"
+)
+
+// turn lets one build run at a time: Kustomize keeps the OpenAPI schema of the
+// running build in package variables. All builds of a process go through build
+// below, which is the one place to change once builds run in worker processes.
+var turn = make(chan struct{}, 1)
+
+// kustomize builds the kustomization in dir, changed as the app asks.
+func (r *rendering) kustomize(dir, file string) ([]object.Object, error) {
+	p := r.preflight()
+	k, err := p.load(file)
+	if err != nil {
+		return nil, err
+	}
+	return r.build(p, k, dir, file)
+}
+
+func (r *rendering) preflight() *preflight {
+	return &preflight{files: r.files, remote: r.spec.Kustomize.AllowRemoteBases, parsed: map[string]*types.Kustomization{}}
+}
+
+// build runs Kustomize on k, which takes the place of the file.
+func (r *rendering) build(p *preflight, k *types.Kustomization, dir, file string) ([]object.Object, error) {
+	if err := override(k, r.spec.Kustomize, file); err != nil {
+		return nil, err
+	}
+	if err := p.visit(kustomizationAt{Kustomization: k, dir: dir, file: file}); err != nil {
+		return nil, err
+	}
+	if len(k.Vars) > 0 {
+		r.warn("%s: vars are deprecated by Kustomize; use replacements", file)
+	}
+	wantsOrigins := slices.Contains(k.BuildMetadata, types.OriginAnnotations)
+	if !wantsOrigins {
+		k.BuildMetadata = append(k.BuildMetadata, types.OriginAnnotations)
+	}
+	text, err := yaml.Marshal(k)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	built, err := r.run(confined{files: r.files, overlay: map[string][]byte{file: text}}, dir)
+	if err != nil {
+		return nil, r.diagnose(p, file, err)
+	}
+	places := placer{files: r.files, dir: dir, index: map[string][]place{}}
+	objects := make([]object.Object, 0, built.Size())
+	if built.Size() > r.files.opts.MaxObjects {
+		return nil, r.checkSize(make([]object.Object, built.Size()))
+	}
+	for _, resource := range built.Resources() {
+		origin, err := resource.GetOrigin()
+		if err != nil {
+			return nil, fmt.Errorf("%s: origin of %s: %w", file, resource.CurId(), err)
+		}
+		var content map[string]any
+		if err := resource.YNode().Decode(&content); err != nil {
+			return nil, fmt.Errorf("%s: %s: %s", file, resource.CurId(), firstLine(err.Error()))
+		}
+		for key, value := range content {
+			if content[key], err = jsonValue(value); err != nil {
+				return nil, fmt.Errorf("%s: %s: %s: %w", file, resource.CurId(), key, err)
+			}
+		}
+		if !wantsOrigins {
+			dropOrigin(content)
+		}
+		objects = append(objects, object.New(content, places.origin(origin, content)))
+	}
+	return objects, nil
+}
+
+// run builds dir in files, alone in the process.
+func (r *rendering) run(tree confined, dir string) (resmap.ResMap, error) {
+	select {
+	case turn <- struct{}{}:
+	case <-r.files.ctx.Done():
+		return nil, r.files.alive()
+	}
+	defer func() {
+		// A build that asked for a schema of its own leaves it behind for the
+		// next one. Otherwise the built-in schema stays, parsed once for the
+		// process: parsing costs more than twenty ordinary builds.
+		if openapi.GetSchemaVersion() != kubernetesapi.DefaultOpenAPI {
+			openapi.ResetOpenAPI()
+		}
+		<-turn
+	}()
+	built, err := krusty.MakeKustomizer(&krusty.Options{
+		Reorder: krusty.ReorderOptionNone,
+		// A base beside the overlay is as good as one below it: the tree is
+		// the border, and there is nothing else in this file system.
+		LoadRestrictions: types.LoadRestrictionsNone,
+		PluginConfig:     types.DisabledPluginConfig(),
+	}).Run(tree, path.Join("/", dir))
+	if err == nil {
+		err = r.files.alive()
+	}
+	return built, err
+}
+
+// dropOrigin removes the annotation that build asked for.
+func dropOrigin(content map[string]any) {
+	meta, _ := content["metadata"].(map[string]any)
+	notes, _ := meta["annotations"].(map[string]any)
+	delete(notes, "config.kubernetes.io/origin")
+	if notes != nil && len(notes) == 0 {
+		delete(meta, "annotations")
+	}
+}
+
+var errNoJSON = errors.New("JSON has no infinity and no not-a-number")
+
+// jsonValue gives what the YAML library decoded the types that JSON text would
+// have, which is what Kustomize prints.
+func jsonValue(v any) (_ any, err error) {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, item := range v {
+			if v[key], err = jsonValue(item); err != nil {
+				return nil, err
+			}
+		}
+	case map[any]any:
+		out := make(map[string]any, len(v))
+		for key, item := range v {
+			if out[fmt.Sprint(key)], err = jsonValue(item); err != nil {
+				return nil, err
+			}
+		}
+		return out, nil
+	case []any:
+		for i, item := range v {
+			if v[i], err = jsonValue(item); err != nil {
+				return nil, err
+			}
+		}
+	case int:
+		return int64(v), nil
+	case uint64:
+		return float64(v), nil
+	case float64:
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return nil, errNoJSON
+		}
+		if math.Abs(v) < 1e21 {
+			if i, err := strconv.ParseInt(strconv.FormatFloat(v, 'f', -1, 64), 10, 64); err == nil {
+				return i, nil
+			}
+		}
+	case time.Time:
+		return v.Format(time.RFC3339Nano), nil
+	}
+	return v, nil
+}
+
+// generated builds dir as if it had a kustomization that lists all manifests
+// below it, as Flux does: a directory with a kustomization of its own counts as
+// a unit. A file that is no manifest is an error.
+func (r *rendering) generated(dir string) ([]object.Object, error) {
+	k := &types.Kustomization{TypeMeta: types.TypeMeta{APIVersion: types.KustomizationVersion, Kind: types.KustomizationKind}}
+	var scan func(from, below string) error
+	scan = func(from, below string) error {
+		entries, err := r.files.list(from)
+		if err != nil {
+			return err
+		}
+		for _, entry := range entries {
+			name, ref := path.Join(from, entry.Name()), path.Join(below, entry.Name())
+			if !entry.IsDir() {
+				if ext := path.Ext(name); ext != ".yaml" && ext != ".yml" {
+					continue
+				}
+				data, err := r.files.content(name)
+				if err != nil {
+					return fmt.Errorf("%s: %s", name, cause(err))
+				}
+				if _, err := object.Decode(name, data); err != nil {
+					return failure(app.ReasonBuild, "%w", err).
+						WithHint("every .yaml file below a path without kustomization.yaml must be a manifest; add a kustomization.yaml that lists what is one")
+				}
+				k.Resources = append(k.Resources, ref)
+				continue
+			}
+			unit, err := r.files.kustomizationFile(name)
+			if err != nil {
+				return err
+			}
+			if unit != "" {
+				k.Resources = append(k.Resources, ref)
+			} else if err := scan(name, ref); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := scan(dir, ""); err != nil {
+		return nil, err
+	}
+	return r.build(r.preflight(), k, dir, path.Join(dir, kustomizationNames[0]))
+}

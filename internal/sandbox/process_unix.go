@@ -1,0 +1,9 @@
+//go:build unix
+
+package sandbox
+
+import "syscall"
+
+func ownProcessGroup() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true}
+}

@@ -1,0 +1,33 @@
+package sandboxtest
+
+import (
+	"context"
+	"testing"
+	"time"
+)
+
+// Patience is how long Eventually tries: far longer than anything takes that
+// works.
+const Patience = 30 * time.Second
+
+// Eventually calls check until it returns nil, and fails the test with its
+// last error if that does not happen within Patience. It is for the edge of
+// tests, where there is nothing to watch.
+func Eventually(t testing.TB, check func(ctx context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	defer cancel()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err := check(ctx)
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("still after %s: %v", Patience, err)
+		case <-again.C:
+		}
+	}
+}

@@ -1,0 +1,100 @@
+// Package server makes a running Plumb of its parts: sources, cluster, engine,
+// controller and the HTTP endpoints. It is the only place that knows all of
+// them, and it must not know what any of them does.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
+
+	"plumb.dev/plumb/internal/cluster"
+	"plumb.dev/plumb/internal/controller"
+	"plumb.dev/plumb/internal/dialect/argo"
+	"plumb.dev/plumb/internal/dialect/flux"
+	"plumb.dev/plumb/internal/engine"
+	"plumb.dev/plumb/internal/source"
+	"plumb.dev/plumb/internal/source/webhook"
+)
+
+// Options configure a server. Config, Dir and Log must be set.
+type Options struct {
+	Config *rest.Config
+	// Dir holds caches that may be deleted at any time.
+	Dir string
+	// Listen is the address of the HTTP endpoints; "" means none.
+	Listen string
+	// Listening is told the address once it is bound; may be nil.
+	Listening func(net.Addr)
+	// Secrets verify webhooks.
+	Secrets webhook.Secrets
+	// LocalSources permits repositories that are directories of this machine.
+	LocalSources bool
+	// ControlNamespace is where the Argo CD dialect keeps its Secrets and
+	// projects; "" means argocd.
+	ControlNamespace string
+	Version          string
+	Log              *slog.Logger
+}
+
+// Run serves until ctx ends.
+func Run(ctx context.Context, opts Options) error {
+	sources := source.Open(source.Options{Dir: filepath.Join(opts.Dir, "git"), Local: opts.LocalSources, Proxy: http.ProxyFromEnvironment})
+	ctl, err := controller.New(controller.Options{Config: opts.Config, Log: opts.Log, ControlNamespace: opts.ControlNamespace})
+	if err != nil {
+		return err
+	}
+	var eng *engine.Engine
+	cl, err := cluster.Connect(opts.Config, cluster.Options{
+		Managers: []string{flux.FieldManager, argo.FieldManager},
+		Keys:     append(flux.Keys(), argo.Keys()...),
+		Strip:    append(flux.Strip(), argo.Strip()...),
+		OnEvent:  func(ev cluster.Event) { eng.Observed(ev) },
+		Version:  opts.Version,
+	})
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	eng = engine.New(engine.Options{Sources: sources, Cluster: cl, Publish: ctl.Publish, PublishSource: ctl.PublishSource, Log: opts.Log})
+	ctl.Use(eng)
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return eng.Run(ctx) })
+	group.Go(func() error { return ctl.Run(ctx) })
+	if opts.Listen != "" {
+		listener, err := net.Listen("tcp", opts.Listen)
+		if err != nil {
+			return fmt.Errorf("HTTP address %s cannot be listened on: %w", opts.Listen, err)
+		}
+		if opts.Listening != nil {
+			opts.Listening(listener.Addr())
+		}
+		group.Go(func() error { return serve(ctx, listener, handler(eng, cl, opts)) })
+	}
+	return group.Wait()
+}
+
+func serve(ctx context.Context, listener net.Listener, h http.Handler) error {
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute}
+	stop := context.AfterFunc(ctx, func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if s.Shutdown(ctx) != nil {
+			s.Close()
+		}
+	})
+	defer stop()
+	if err := s.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("HTTP: %w", err)
+	}
+	return nil
+}

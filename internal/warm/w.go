@@ -1,0 +1,27 @@
+package warm
+
+import (
+	_ "github.com/Masterminds/semver/v3"
+	_ "github.com/bmatcuk/doublestar/v4"
+	_ "github.com/gobwas/glob"
+	_ "github.com/go-git/go-git/v5"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/rogpeppe/go-internal/testscript"
+	_ "github.com/spf13/cobra"
+	_ "go.etcd.io/etcd/server/v3/embed"
+	_ "golang.org/x/crypto/ssh"
+	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/tools/txtar"
+	_ "k8s.io/client-go/dynamic"
+	_ "k8s.io/client-go/metadata"
+	_ "k8s.io/client-go/util/csaupgrade"
+	_ "k8s.io/kubernetes/cmd/kube-apiserver/app"
+	_ "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	_ "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	_ "sigs.k8s.io/kustomize/api/krusty"
+	_ "sigs.k8s.io/kustomize/kyaml/openapi"
+	_ "sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	_ "sigs.k8s.io/yaml"
+	_ "github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	_ "golang.org/x/term"
+)

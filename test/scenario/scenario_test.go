@@ -1,0 +1,334 @@
+// Package scenario drives Plumb as its users do: scripts push to a real Git
+// server, and stock kubectl talks to a real Kubernetes API server. Each script
+// in testdata tells one story.
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/yaml"
+
+	"plumb.dev/plumb/api"
+	"plumb.dev/plumb/internal/object"
+	"plumb.dev/plumb/internal/sandbox/gitserver"
+	"plumb.dev/plumb/internal/sandbox/sandboxtest"
+	"plumb.dev/plumb/internal/server"
+)
+
+func TestMain(m *testing.M) { sandboxtest.Main(m) }
+
+// TestScenarios runs one engine and one cluster for all scripts; each script
+// has a namespace $NS and a repository $REPO of its own.
+func TestScenarios(t *testing.T) {
+	cluster := sandboxtest.Cluster(t)
+	kubectl, err := exec.LookPath("kubectl")
+	if err != nil {
+		t.Fatal("kubectl is needed: ", err)
+	}
+	install(t, cluster.Kubeconfig)
+	git := sandboxtest.Git(t)
+	hooks := serve(t, cluster.Kubeconfig, git)
+	bin := t.TempDir()
+	link(t, kubectl, filepath.Join(bin, "kubectl"))
+	link(t, sandboxtest.Binary(t), filepath.Join(bin, "plumb"))
+	var count atomic.Int64
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			ns := fmt.Sprintf("s%d-%s", count.Add(1), strings.ToLower(filepath.Base(env.WorkDir)))
+			ns = strings.TrimPrefix(ns, "script-")
+			proxy := newGate(git.URL())
+			env.Defer(proxy.Close)
+			env.Values["switch"], env.Values["hooks"] = proxy, hooks
+			repo := proxy.URL + "/" + ns + ".git"
+			env.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+			env.Setenv("KUBECONFIG", cluster.Kubeconfig)
+			env.Setenv("NS", ns)
+			env.Setenv("REPO", repo)
+			env.Setenv("HOME", env.WorkDir)
+			for _, kv := range sandboxtest.GitEnvironment() {
+				if k, v, ok := strings.Cut(kv, "="); ok && strings.HasPrefix(k, "GIT_") {
+					env.Setenv(k, v)
+				}
+			}
+			return prepare(env, git, ns)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"push": push, "apply": apply, "subst": subst, "until": until, "git-server": gitServer,
+		},
+	})
+}
+
+func link(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.Symlink(from, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// prepare makes the namespace and the clone in $WORK/repo.
+func prepare(env *testscript.Env, git *gitserver.Server, ns string) error {
+	if err := git.Create(context.Background(), ns); err != nil {
+		return err
+	}
+	for _, args := range [][]string{
+		{"kubectl", "--kubeconfig", env.Getenv("KUBECONFIG"), "create", "namespace", ns},
+		{"git", "init", "-q", "--initial-branch=main", filepath.Join(env.WorkDir, "repo")},
+		{"git", "-C", filepath.Join(env.WorkDir, "repo"), "remote", "add", "origin", git.RepoURL(ns)},
+	} {
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Env = append(os.Environ(), sandboxtest.GitEnvironment()...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	env.Defer(func() {
+		exec.Command("kubectl", "--kubeconfig", env.Getenv("KUBECONFIG"), "delete", "namespace", ns, "--wait=false").Run()
+	})
+	return nil
+}
+
+// install applies Plumb's definitions and waits until they are served.
+func install(t *testing.T, kubeconfig string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "crds.yaml")
+	if err := os.WriteFile(file, api.CRDs(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"apply", "--server-side", "-f", file},
+		{"wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"},
+	} {
+		out, err := exec.Command("kubectl", append([]string{"--kubeconfig", kubeconfig}, args...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("kubectl %v: %v\n%s", args, err, out)
+		}
+	}
+}
+
+// serve runs the engine in this process until the test ends.
+func serve(t *testing.T, kubeconfig string, git *gitserver.Server) (hooks string) {
+	t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	logs := io.Discard
+	if testing.Verbose() {
+		logs = os.Stderr
+	}
+	address := make(chan string, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- server.Run(ctx, server.Options{
+			Config: config, Dir: t.TempDir(), Listen: "127.0.0.1:0", Version: "test",
+			Log:       slog.New(slog.NewTextHandler(logs, nil)),
+			Listening: func(a net.Addr) { address <- a.String() },
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	select {
+	case a := <-address:
+		return "http://" + a + "/hooks/push"
+	case err := <-done:
+		t.Fatal("the engine ended: ", err)
+		return ""
+	}
+}
+
+// gate is a proxy before the Git server that a script can shut.
+type gate struct {
+	*httptest.Server
+	shut atomic.Bool
+}
+
+func newGate(target string) *gate {
+	u, err := url.Parse(target)
+	if err != nil {
+		panic(err)
+	}
+	g := &gate{}
+	proxy := httputil.NewSingleHostReverseProxy(u)
+	g.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if g.shut.Load() {
+			panic(http.ErrAbortHandler) // closes the connection without an answer
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	return g
+}
+
+// gitServer shuts or opens the script's way to the Git server.
+func gitServer(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 || neg {
+		ts.Fatalf("usage: git-server up|down")
+	}
+	ts.Value("switch").(*gate).shut.Store(args[0] == "down")
+}
+
+// push commits all of $WORK/repo, with $NS and $REPO filled in, pushes it and
+// tells the engine, as a webhook of the Git host would.
+func push(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 || neg {
+		ts.Fatalf("usage: push MESSAGE")
+	}
+	dir := ts.MkAbs("repo")
+	ts.Check(filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			if err == nil && d.Name() == ".git" {
+				return filepath.SkipDir
+			}
+			return err
+		}
+		return fill(ts, path, path)
+	}))
+	for _, cmd := range [][]string{{"add", "-A"}, {"commit", "-q", "--allow-empty", "-m", args[0]}, {"push", "-q", "origin", "HEAD:main"}} {
+		ts.Check(ts.Exec("git", append([]string{"-C", dir}, cmd...)...))
+	}
+	tell(ts)
+}
+
+func tell(ts *testscript.TestScript) {
+	body := fmt.Sprintf(`{"url":%q,"ref":"refs/heads/main"}`, ts.Getenv("REPO"))
+	resp, err := httpPost(ts.Value("hooks").(string), body)
+	ts.Check(err)
+	if resp >= 300 {
+		ts.Fatalf("webhook answered %d", resp)
+	}
+}
+
+func fill(ts *testscript.TestScript, from, to string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	text := strings.NewReplacer("$NS", ts.Getenv("NS"), "$REPO", ts.Getenv("REPO")).Replace(string(data))
+	if from == to && text == string(data) {
+		return nil
+	}
+	return os.WriteFile(to, []byte(text), 0o644)
+}
+
+// subst fills $NS and $REPO in files in.
+func subst(ts *testscript.TestScript, neg bool, args []string) {
+	for _, f := range args {
+		ts.Check(fill(ts, ts.MkAbs(f), ts.MkAbs(f)))
+	}
+}
+
+// apply is kubectl apply -f with $NS and $REPO filled in.
+func apply(ts *testscript.TestScript, neg bool, args []string) {
+	for _, f := range args {
+		subst(ts, false, []string{f})
+		err := ts.Exec("kubectl", "apply", "-n", ts.Getenv("NS"), "-f", ts.MkAbs(f))
+		if neg != (err != nil) {
+			ts.Fatalf("kubectl apply %s: unexpected result: %v", f, err)
+		}
+	}
+}
+
+// until waits, by a watch, until a field of a resource contains a text:
+//
+//	until [-not] RESOURCE[.VERSION.GROUP]/NAME JSONPATH TEXT
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: [!] until RESOURCE/NAME JSONPATH TEXT")
+	}
+	ts.Check(await(ts, args[0], args[1], args[2], neg))
+}
+
+var plurals = map[string]schema.GroupVersionResource{
+	"ks":         {Group: "kustomize.toolkit.fluxcd.io", Version: "v1", Resource: "kustomizations"},
+	"gitrepo":    {Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "gitrepositories"},
+	"app":        {Group: "argoproj.io", Version: "v1alpha1", Resource: "applications"},
+	"appset":     {Group: "argoproj.io", Version: "v1alpha1", Resource: "applicationsets"},
+	"cm":         {Version: "v1", Resource: "configmaps"},
+	"deployment": {Group: "apps", Version: "v1", Resource: "deployments"},
+	"service":    {Version: "v1", Resource: "services"},
+}
+
+func await(ts *testscript.TestScript, resource, path, want string, absent bool) error {
+	kind, name, _ := strings.Cut(resource, "/")
+	gvr, ok := plurals[kind]
+	if !ok {
+		return fmt.Errorf("%q is none of the known kinds", kind)
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", ts.Getenv("KUBECONFIG"))
+	if err != nil {
+		return err
+	}
+	client, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), sandboxtest.Patience)
+	defer cancel()
+	namespace, name := namespaced(ts, name)
+	api := client.Resource(gvr).Namespace(namespace)
+	w, err := api.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+	if err != nil {
+		return err
+	}
+	defer w.Stop()
+	last := "no such object"
+	seen := map[string]any{}
+	check := func(u *unstructured.Unstructured) bool {
+		seen = u.Object
+		last = field(u, path)
+		return strings.Contains(last, want) != absent
+	}
+	if u, err := api.Get(ctx, name, metav1.GetOptions{}); err == nil && check(u) {
+		return nil
+	}
+	for {
+		select {
+		case ev, ok := <-w.ResultChan():
+			if !ok {
+				return fmt.Errorf("watch of %s ended", resource)
+			}
+			if u, is := ev.Object.(*unstructured.Unstructured); is && ev.Type != "DELETED" && check(u) {
+				return nil
+			}
+		case <-ctx.Done():
+			data, err := yaml.Marshal(object.Redact(seen))
+			if err != nil {
+				return err
+			}
+			return fmt.Errorf("%s: %s is %q, wanted %q (absent: %v)\n%s", resource, path, last, want, absent, data)
+		}
+	}
+}
+
+func namespaced(ts *testscript.TestScript, name string) (string, string) {
+	if ns, n, ok := strings.Cut(name, "/"); ok {
+		return ns, n
+	}
+	return ts.Getenv("NS"), name
+}

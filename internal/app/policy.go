@@ -135,6 +135,9 @@ type Switch struct {
 	List       bool
 	Label      bool // a label of that key counts as well
 	Effect     Effect
+	// Note, if set, is a warning for each object that the switch leaves
+	// alone: that what the author means by it is not done.
+	Note string
 }
 
 // IgnoreRule leaves fields to others: they are not applied and not compared.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
 )
 
 // BuildInfo says which build this is; empty fields are unknown.
@@ -32,6 +33,13 @@ type Environment struct {
 	CacheDir   string // for repositories that `build` fetches; "" for a temporary directory
 	NoColor    bool   // NO_COLOR is set
 	Terminal   bool   // standard output is a terminal
+	// ErrorTerminal: standard error is a terminal.
+	ErrorTerminal bool
+	// Executable is this program, for commands that start it again; "" for none.
+	Executable string
+	// InCluster is the way to the cluster that the process runs in; nil if it
+	// runs in none.
+	InCluster func() (*rest.Config, error)
 	// Proxy chooses the proxy for repositories; nil is none.
 	Proxy func(*http.Request) (*url.URL, error)
 	// Now is the clock; nil is time.Now.
@@ -88,6 +96,7 @@ namespaces unless -n names one.`,
 		&cobra.Group{ID: groupSee, Title: "See:"},
 		&cobra.Group{ID: groupAct, Title: "Act:"},
 		&cobra.Group{ID: groupRepository, Title: "Repositories:"},
+		&cobra.Group{ID: groupRun, Title: "Run:"},
 	)
 	// The only error is that there is no such flag, and a test completes it.
 	_ = root.RegisterFlagCompletionFunc("context", p.completeContexts)
@@ -100,6 +109,7 @@ const (
 	groupSee        = "see"
 	groupAct        = "act"
 	groupRepository = "repository"
+	groupRun        = "run"
 )
 
 // commands is the list of all commands.
@@ -108,6 +118,7 @@ func commands(p *program) []*cobra.Command {
 		getCommand(p), treeCommand(p), driftCommand(p), eventsCommand(p),
 		reconcileCommand(p), syncCommand(p), suspendCommand(p), resumeCommand(p),
 		buildCommand(p),
+		upCommand(p), serveCommand(p), installCommand(p),
 		versionCommand(p),
 	}
 }

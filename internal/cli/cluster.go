@@ -37,6 +37,19 @@ type cluster struct {
 
 // connect reads the kubeconfig; it does not talk to the cluster yet.
 func (p *program) connect() (*cluster, error) {
+	config, err := p.restConfig()
+	if err != nil {
+		return nil, err
+	}
+	client, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, fail(ExitUnreachable, "kubeconfig: %w", err)
+	}
+	return &cluster{Interface: client, config: config}, nil
+}
+
+// restConfig is what the kubeconfig says of the cluster.
+func (p *program) restConfig() (*rest.Config, error) {
 	rules := p.kubeconfigRules()
 	overrides := &clientcmd.ConfigOverrides{CurrentContext: p.context}
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
@@ -51,11 +64,7 @@ func (p *program) connect() (*cluster, error) {
 	config.QPS, config.Burst = 100, 200
 	config.WarningHandler = rest.NoWarnings{}
 	config.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
-	client, err := dynamic.NewForConfig(config)
-	if err != nil {
-		return nil, fail(ExitUnreachable, "kubeconfig: %w", err)
-	}
-	return &cluster{Interface: client, config: config}, nil
+	return config, nil
 }
 
 // kubeconfigRules say which files count.

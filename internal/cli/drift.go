@@ -216,7 +216,7 @@ func (d *driftPrinter) begin(found []driftEntry) error {
 		rows = append(rows, d.row(e))
 	}
 	if d.format == "" {
-		d.table.print(rows)
+		d.table.print(rows...)
 	}
 	return nil
 }
@@ -235,7 +235,7 @@ func (d *driftPrinter) change(k kind, u *unstructured.Unstructured) error {
 			}
 			continue
 		}
-		d.table.add(d.row(e))
+		d.table.print(d.row(e))
 	}
 	return nil
 }

@@ -265,7 +265,7 @@ func (p *eventPrinter) begin(found []corev1.Event) error {
 	for _, e := range found {
 		rows = append(rows, p.row(e))
 	}
-	p.table.print(rows)
+	p.table.print(rows...)
 	return nil
 }
 
@@ -273,7 +273,7 @@ func (p *eventPrinter) change(e corev1.Event) error {
 	if p.format != "" {
 		return writeLine(p.out, p.format, eventJSON(e))
 	}
-	p.table.add(p.row(e))
+	p.table.print(p.row(e))
 	return nil
 }
 

@@ -243,7 +243,7 @@ func (g *getPrinter) begin(streams []stream) error {
 			fmt.Fprintf(g.err, "no %s found\n", what)
 			return
 		}
-		t.print(rows)
+		t.print(rows...)
 	}
 	if anyApps {
 		print("apps", g.apps, apps)
@@ -282,12 +282,12 @@ func (g *getPrinter) change(c change) error {
 	if c.gone {
 		delete(g.last, id)
 		row[len(row)-1] = cell{"deleted", faint}
-		t.add(row)
+		t.print(row)
 		return nil
 	}
 	if now := visible(t.heads, row); g.last[id] != now {
 		g.last[id] = now
-		t.add(row)
+		t.print(row)
 	}
 	return nil
 }

@@ -172,7 +172,7 @@ func TestColorIsForTerminalsOnly(t *testing.T) {
 	} {
 		p := &program{env: c.env}
 		var out bytes.Buffer
-		newTable(&out, p.color(), "SYNC").print([][]cell{{syncCell("Synced")}})
+		newTable(&out, p.color(), "SYNC").print([]cell{syncCell("Synced")})
 		if got := bytes.Contains(out.Bytes(), []byte("\x1b[")); got != c.want {
 			t.Errorf("%+v: colored %t", c.env, got)
 		}

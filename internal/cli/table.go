@@ -71,6 +71,7 @@ type table struct {
 	color  bool
 	heads  []string
 	widths []int
+	headed bool
 }
 
 const columnGap = "   "
@@ -83,30 +84,23 @@ func newTable(out io.Writer, color bool, heads ...string) *table {
 	return t
 }
 
-// print writes the headings and the rows.
-func (t *table) print(rows [][]cell) {
+// print writes rows, before the first of all the headings.
+func (t *table) print(rows ...[]cell) {
 	for _, row := range rows {
-		t.fit(row)
+		for i, c := range row {
+			t.widths[i] = max(t.widths[i], utf8.RuneCountInString(c.text))
+		}
 	}
-	head := make([]cell, len(t.heads))
-	for i, h := range t.heads {
-		head[i] = cell{text: h}
+	if len(rows) > 0 && !t.headed {
+		t.headed = true
+		head := make([]cell, len(t.heads))
+		for i, h := range t.heads {
+			head[i] = cell{text: h}
+		}
+		t.line(head)
 	}
-	t.line(head)
 	for _, row := range rows {
 		t.line(row)
-	}
-}
-
-// add writes one more row.
-func (t *table) add(row []cell) {
-	t.fit(row)
-	t.line(row)
-}
-
-func (t *table) fit(row []cell) {
-	for i, c := range row {
-		t.widths[i] = max(t.widths[i], utf8.RuneCountInString(c.text))
 	}
 }
 

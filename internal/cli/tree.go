@@ -80,7 +80,7 @@ func (p *program) tree(ctx context.Context, out io.Writer, arg string) error {
 		return write(out, format, nodeJSON(root))
 	}
 	rows := treeRows(root, "", "")
-	newTable(out, p.color(), "OBJECT", "SYNC", "HEALTH", "MESSAGE").print(rows)
+	newTable(out, p.color(), "OBJECT", "SYNC", "HEALTH", "MESSAGE").print(rows...)
 	return nil
 }
 

@@ -98,7 +98,7 @@ func judge(ref object.Ref, err error) (app.Reason, string) {
 	case strings.Contains(text, "failed calling webhook"):
 		return app.ReasonForbidden, "an admission webhook does not answer; check its Service and Pods"
 	case apierrors.IsInvalid(err):
-		if immutable(text) {
+		if immutable(status) {
 			return app.ReasonImmutable, "allow the object to be recreated, or give it another name"
 		}
 		return app.ReasonInvalidObject, ""
@@ -140,9 +140,22 @@ func deniedByPolicy(text string) bool {
 		strings.Contains(text, "ValidatingAdmissionPolicy ") && strings.Contains(text, "denied request")
 }
 
-// immutable knows how the API server's validators word it. There is no reason
-// code for it.
-func immutable(text string) bool {
+// immutable reports whether nothing but fields that may not change stands
+// against an object, so that it could be created anew. There is no reason code
+// for it: this is how the API server's validators word it.
+func immutable(status metav1.Status) bool {
+	if status.Details == nil || len(status.Details.Causes) == 0 {
+		return mayNotChange(status.Message)
+	}
+	for _, cause := range status.Details.Causes {
+		if !mayNotChange(cause.Message) {
+			return false
+		}
+	}
+	return true
+}
+
+func mayNotChange(text string) bool {
 	for _, phrase := range []string{
 		"is immutable",
 		"updates to statefulset spec for fields other than",

@@ -28,6 +28,8 @@ const (
 	// After a definition changed, the API server needs a moment until it
 	// serves it; for missFor a miss is looked up again after this time.
 	missWhileChanging = 50 * time.Millisecond
+	// How long a write waits for a kind whose definition has just changed.
+	servedWithin = 5 * time.Second
 )
 
 // kindInfo is how a kind is reached.
@@ -150,6 +152,14 @@ func (d *discovery) invalidate(name string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	g.stale, g.changed = true, time.Now()
+}
+
+// changing reports whether a definition of the group changed just now.
+func (d *discovery) changing(name string) bool {
+	g := d.group(name)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return time.Since(g.changed) < missFor
 }
 
 func (d *discovery) invalidateAll() {

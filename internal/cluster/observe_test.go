@@ -85,7 +85,7 @@ func TestPredict(t *testing.T) {
 		"ConfigMap/foreign":   configMap("foreign", `a: "2"`),
 		"ConfigMap/new":       configMap("new", `a: "1"`),
 		"ConfigMap/Bad_Name":  configMap("Bad_Name", `a: "1"`),
-		"Deployment/fixed":    strings.Replace(deployment("fixed", "img:1"), "{matchLabels: {app: fixed}}", "{matchLabels: {app: changed}}", 1),
+		"Deployment/fixed":    strings.ReplaceAll(deployment("fixed", "img:1"), "{app: fixed}", "{app: changed}"),
 		"Deployment/drifted":  deployment("drifted", "img:1"),
 		"Deployment/invalid":  strings.Replace(deployment("invalid", "img:1"), "replicas: 1", "replicas: -1", 1),
 		"Deployment/unknown":  strings.Replace(deployment("unknown", "img:1"), "replicas: 1", "replicsa: 1", 1),
@@ -147,7 +147,7 @@ func TestPredict(t *testing.T) {
 		var reason app.Reason
 		if pr.Refused != nil {
 			reason = pr.Refused.Reason
-			if !strings.Contains(pr.Refused.Error(), o.Ref().String()) || !strings.Contains(pr.Refused.Error(), "deploy.yaml:1") {
+			if !strings.Contains(pr.Refused.Error(), o.Ref().String()) || !strings.Contains(pr.Refused.Error(), "(deploy.yaml:") {
 				t.Errorf("%s: the message does not say what and where: %v", name, pr.Refused)
 			}
 		}

@@ -80,6 +80,12 @@ func (w *Writer) Apply(ctx context.Context, obj object.Object, opts plan.WriteOp
 		t.store.beginWrite(nameIn(t.ref))
 		defer func() { t.store.endWrite(nameIn(t.ref), answer) }()
 	}
+	var before *unstructured.Unstructured
+	if opts.Explain { // before anything is taken over: who holds what is asked
+		if before, err = w.cluster.self.getObject(ctx, t.gvr, t.info.namespaced, t.ref); err != nil {
+			return plan.Written{}, err
+		}
+	}
 	replaced := false
 	if opts.Replace {
 		if replaced, err = w.replace(ctx, t); err != nil || opts.DryRun {
@@ -95,21 +101,38 @@ func (w *Writer) Apply(ctx context.Context, obj object.Object, opts plan.WriteOp
 			return plan.Written{}, err
 		}
 	}
-	written, answer, err := w.apply(ctx, t)
+	written, answer, err := w.apply(ctx, t, before)
 	written.Changed = written.Changed || replaced || adopted && !opts.Explain
+	if t.ref.GroupKind() == crdKind && err == nil {
+		w.cluster.definitionChanged(t.ref.Name) // sooner than the watch tells
+	}
+	if err == nil && !opts.DryRun && ownership.Adoptable(answer.ManagedFields, t.opts.AdoptFrom, opts.Manager) {
+		return w.applyAgain(ctx, t, before, written, &answer)
+	}
 	return written, err
 }
 
-// apply sends one apply and reads the answer.
-func (w *Writer) apply(ctx context.Context, t target) (plan.Written, *metav1.PartialObjectMetadata, error) {
-	var before *unstructured.Unstructured
+// applyAgain is for an apply that itself brought a manager to take over: where
+// nothing was recorded, the API server gives all that was there to
+// "before-first-apply", which would keep it alive.
+func (w *Writer) applyAgain(ctx context.Context, t target, before *unstructured.Unstructured, first plan.Written, answer **metav1.PartialObjectMetadata) (plan.Written, error) {
+	if _, err := w.adopt(ctx, t, true); err != nil {
+		return first, err
+	}
+	again, meta, err := w.apply(ctx, t, before)
+	if err != nil {
+		return first, err
+	}
+	*answer = meta
+	again.Changed = again.Changed || first.Changed && before == nil
+	return again, nil
+}
+
+// apply sends one apply and reads the answer. It tells what changed against
+// before, if that is known.
+func (w *Writer) apply(ctx context.Context, t target, before *unstructured.Unstructured) (plan.Written, *metav1.PartialObjectMetadata, error) {
 	var horizon, last uint64
-	if t.opts.Explain {
-		var err error
-		if before, err = w.cluster.self.getObject(ctx, t.gvr, t.info.namespaced, t.ref); err != nil {
-			return plan.Written{}, nil, err
-		}
-	} else if t.store != nil {
+	if before == nil && t.store != nil {
 		horizon, last = t.store.standing(nameIn(t.ref))
 	}
 	result, status := w.patch(ctx, t, before != nil)

@@ -122,6 +122,20 @@ func TestRetake(t *testing.T) {
 	if w.Changed || len(w.Regained) != 1 || w.Regained[0].Path != ".data.a" {
 		t.Errorf("retaken: %+v", w)
 	}
+
+	// The same where the whole record was wiped, and with what that brings to
+	// take over.
+	p.kubectl("", "patch", "configmap", "cm", "--type=merge", "-p", `{"metadata":{"managedFields":[{}]}}`)
+	if live := p.current(ref); live.Owned != "" {
+		t.Fatal("not wiped")
+	}
+	w = p.apply(configMap("cm", `a: "1"`), plan.WriteOptions{Explain: true, AdoptFrom: []string{"before-first-apply"}})
+	if w.Changed || w.Owned == "" {
+		t.Errorf("retaken after the record was wiped: %+v", w)
+	}
+	if live := p.current(ref); live.Owned != w.Owned {
+		t.Error("drift again")
+	}
 }
 
 func TestReplace(t *testing.T) {
@@ -170,7 +184,18 @@ func TestAdopt(t *testing.T) {
 		strip []string
 	}{
 		{"kubectl apply", func(p place) { p.kubectl(before, "apply", "-f", "-") }, manager, []string{"kubectl*"}, []string{lastApplied}},
-		{"kubectl apply keeping its note", func(p place) { p.kubectl(before, "apply", "-f", "-") }, manager, []string{"kubectl-client-side-apply"}, nil},
+		// kubectl owns its note as it owns the rest.
+		{"kubectl apply not stripped", func(p place) { p.kubectl(before, "apply", "-f", "-") }, manager, []string{"kubectl-client-side-apply"}, nil},
+		{"note without an owner", func(p place) {
+			p.kubectl(before, "apply", "--server-side", "-f", "-")
+			p.kubectl("", "annotate", "configmap", "cm", lastApplied+"={}", "--field-manager=x")
+			p.kubectl("", "patch", "configmap", "cm", "--type=merge", "-p", `{"metadata":{"managedFields":[{}]}}`)
+			p.apply(before)
+		}, manager, []string{"before-first-apply"}, []string{lastApplied}},
+		{"ownership wiped", func(p place) {
+			p.apply(before)
+			p.kubectl("", "patch", "configmap", "cm", "--type=merge", "-p", `{"metadata":{"managedFields":[{}]}}`)
+		}, manager, []string{"before-first-apply"}, nil},
 		{"kubectl apply server-side", func(p place) { p.kubectl(before, "apply", "--server-side", "-f", "-") }, manager, []string{"kubectl"}, []string{lastApplied}},
 		{"kubectl create and edit", func(p place) {
 			p.kubectl(after, "create", "-f", "-")
@@ -208,8 +233,8 @@ func TestAdopt(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if _, left := meta.Annotations[lastApplied]; left == (len(tc.strip) > 0) && (left || strings.Contains(tc.name, "keeping")) {
-					t.Errorf("watched %v: the note of kubectl is there: %v", watched, left)
+				if _, left := meta.Annotations[lastApplied]; left {
+					t.Errorf("watched %v: the note of kubectl is left", watched)
 				}
 				for _, e := range meta.ManagedFields {
 					if e.Manager != tc.to {

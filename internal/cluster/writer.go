@@ -79,6 +79,14 @@ func (w *Writer) find(ctx context.Context, op string, ref object.Ref, version st
 	if found {
 		gvr = info.gvr(ref.Group, version)
 	}
+	if op == "apply" && gvr.Version != version && w.cluster.discovery.changing(ref.Group) {
+		// Its definition is there and not served yet.
+		wait, cancel := context.WithTimeout(ctx, servedWithin)
+		defer cancel()
+		if err := w.cluster.AwaitKinds(wait, []schema.GroupVersionKind{{Group: ref.Group, Version: version, Kind: ref.Kind}}); err == nil {
+			return w.find(ctx, "apply it", ref, version, origin)
+		}
+	}
 	if !found || version != "" && gvr.Version != version {
 		f := app.Fail(app.StageApply, app.ReasonKindUnknown, "%s%s: no matches for kind %q in version %q",
 			ref, at(origin), ref.Kind, schema.GroupVersion{Group: ref.Group, Version: version})

@@ -123,6 +123,7 @@ type state struct {
 	writing  map[object.Ref]bool // being written right now
 	health   map[object.Ref]seenHealth
 	reported map[object.Ref]string // drift that was reported and stands: ownership digest
+	passing  int                   // failures in a row that end by themselves
 	// waitingSince is when the first wait for health of this revision began.
 	waitingFor   string
 	waitingSince time.Time

@@ -29,12 +29,14 @@ func urgency(c app.Cause) int {
 
 // queue holds the apps of one cluster that are due to run. An app is in it at
 // most once and never runs twice at a time: what comes up while it runs is
-// remembered, and the most urgent cause wins.
+// remembered, and the most urgent cause wins. What is due is taken by urgency,
+// then in the order of coming; what is not due yet waits by time.
 type queue struct {
 	mu    sync.Mutex
 	items map[app.ID]*item
-	heap  itemHeap
-	wake  chan struct{} // has room for one: something is due earlier than before
+	ready itemHeap
+	later itemHeap
+	wake  chan struct{} // has room for one: something has come
 	seq   uint64
 }
 
@@ -43,13 +45,22 @@ type item struct {
 	cause   app.Cause
 	due     time.Time
 	seq     uint64
-	at      int  // place in the heap, -1 if not waiting
-	running bool // popped, and not done yet
-	again   bool // came up while running
+	in      *itemHeap // nil if not waiting
+	at      int       // place in it
+	running bool      // popped, and not done yet
+	again   bool      // came up while running
 }
 
 func newQueue() *queue {
-	return &queue{items: map[app.ID]*item{}, wake: make(chan struct{}, 1)}
+	return &queue{items: map[app.ID]*item{}, wake: make(chan struct{}, 1),
+		ready: itemHeap{less: func(a, b *item) bool {
+			if ua, ub := urgency(a.cause), urgency(b.cause); ua != ub {
+				return ua < ub
+			}
+			return a.seq < b.seq
+		}},
+		later: itemHeap{less: func(a, b *item) bool { return a.due.Before(b.due) }},
+	}
 }
 
 // add makes id due at a time. If it is waiting already, the earlier time and
@@ -59,31 +70,37 @@ func (q *queue) add(id app.ID, cause app.Cause, due time.Time) {
 	defer q.mu.Unlock()
 	it, known := q.items[id]
 	if !known {
-		it = &item{id: id, at: -1}
+		it = &item{id: id}
 		q.items[id] = it
 	}
-	waiting := it.at >= 0 || it.again
+	waiting := it.in != nil || it.again
 	if !waiting || urgency(cause) < urgency(it.cause) {
 		it.cause = cause
 	}
 	if !waiting || due.Before(it.due) {
 		it.due = due
 	}
-	switch {
-	case it.running:
+	if it.running {
 		it.again = true
-	case it.at >= 0:
-		heap.Fix(&q.heap, it.at)
-	default:
-		q.push(it)
+		return
 	}
-	q.signal()
+	q.place(it)
 }
 
-func (q *queue) push(it *item) {
-	q.seq++
-	it.seq = q.seq
-	heap.Push(&q.heap, it)
+// place puts an item where it belongs now.
+func (q *queue) place(it *item) {
+	if it.in != nil {
+		heap.Remove(it.in, it.at)
+	} else {
+		q.seq++
+		it.seq = q.seq
+	}
+	it.in = &q.later
+	if !it.due.After(time.Now()) {
+		it.in = &q.ready
+	}
+	heap.Push(it.in, it)
+	q.signal()
 }
 
 func (q *queue) signal() {
@@ -117,24 +134,21 @@ func (q *queue) pop() (*item, time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	const longest = time.Hour
-	if len(q.heap) == 0 {
-		return nil, longest
-	}
 	now := time.Now()
-	if wait := q.heap[0].due.Sub(now); wait > 0 {
-		return nil, wait
+	for len(q.later.items) > 0 && !q.later.items[0].due.After(now) {
+		it := heap.Pop(&q.later).(*item)
+		it.in = &q.ready
+		heap.Push(&q.ready, it)
 	}
-	// The heap is ordered by time; among what is due, urgency decides.
-	best := q.heap[0]
-	for _, it := range q.heap {
-		if !it.due.After(now) && (urgency(it.cause) < urgency(best.cause) ||
-			urgency(it.cause) == urgency(best.cause) && it.seq < best.seq) {
-			best = it
-		}
+	if len(q.ready.items) > 0 {
+		it := heap.Pop(&q.ready).(*item)
+		it.in, it.running = nil, true
+		return it, 0
 	}
-	heap.Remove(&q.heap, best.at)
-	best.running = true
-	return best, 0
+	if len(q.later.items) > 0 {
+		return nil, q.later.items[0].due.Sub(now)
+	}
+	return nil, longest
 }
 
 // done says that the app has run; it waits again if something came up.
@@ -148,12 +162,11 @@ func (q *queue) done(id app.ID) {
 	it.running = false
 	if it.again {
 		it.again = false
-		q.push(it)
-		q.signal()
+		q.place(it)
 	}
 }
 
-// forget drops an app that does not run any more.
+// forget drops an app. One that runs is forgotten when it is done.
 func (q *queue) forget(id app.ID) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -162,32 +175,36 @@ func (q *queue) forget(id app.ID) {
 		return
 	}
 	it.again = false
-	if it.at >= 0 {
-		heap.Remove(&q.heap, it.at)
+	if it.in != nil {
+		heap.Remove(it.in, it.at)
+		it.in = nil
 	}
 	if !it.running {
 		delete(q.items, id)
 	}
 }
 
-// itemHeap is a container/heap by due time.
-type itemHeap []*item
+// itemHeap is a container/heap whose items know their place.
+type itemHeap struct {
+	items []*item
+	less  func(a, b *item) bool
+}
 
-func (h itemHeap) Len() int           { return len(h) }
-func (h itemHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
+func (h itemHeap) Len() int           { return len(h.items) }
+func (h itemHeap) Less(i, j int) bool { return h.less(h.items[i], h.items[j]) }
 func (h itemHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].at, h[j].at = i, j
+	h.items[i], h.items[j] = h.items[j], h.items[i]
+	h.items[i].at, h.items[j].at = i, j
 }
 func (h *itemHeap) Push(x any) {
 	it := x.(*item)
-	it.at = len(*h)
-	*h = append(*h, it)
+	it.at = len(h.items)
+	h.items = append(h.items, it)
 }
 func (h *itemHeap) Pop() any {
-	old := *h
-	it := old[len(old)-1]
-	it.at = -1
-	*h = old[:len(old)-1]
+	last := len(h.items) - 1
+	it := h.items[last]
+	h.items[last] = nil
+	h.items = h.items[:last]
 	return it
 }

@@ -31,7 +31,7 @@ func (r *run) render(ctx context.Context, src sourceNow) (rendering, *app.Failur
 	if err != nil {
 		return rendering{}, app.AsFailure(err, app.StageRender)
 	}
-	out := rendering{objects: result.Objects, warnings: result.Warnings}
+	out := rendering{objects: result.Objects, warnings: result.Warnings, mode: result.Mode}
 	r.e.cache.put(r.spec.ID, key, files.Closure(), out)
 	return out, nil
 }

@@ -95,7 +95,7 @@ func (r *run) line(ctx context.Context) (app.Report, bool) {
 	if failure != nil {
 		return end(failure)
 	}
-	in.Warnings = rendered.warnings
+	in.Warnings, in.Rendered = rendered.warnings, rendered.mode
 
 	// observe
 	cl, writer, failure := r.e.cluster(spec.Target)
@@ -206,6 +206,7 @@ func (r *run) fetch() (sourceNow, bool, *app.Failure) {
 type rendering struct {
 	objects  []object.Object
 	warnings []app.Warning
+	mode     app.RenderMode
 }
 
 // announce publishes that a sync runs, with what it is about to create, so
@@ -255,6 +256,9 @@ func (e *Engine) finish(ctx context.Context, a *state, r *run, rep app.Report) {
 	a.remember(rep.Records)
 	a.spec.LastSync, a.applied = rep.LastSync, rep.Applied
 	rep.Drift = a.news(rep.Drift)
+	if rep.Failure == nil {
+		a.passing = 0
+	}
 	superseded := rep.Failure != nil && rep.Failure.Reason == app.ReasonSuperseded
 	if !superseded {
 		a.last = &rep
@@ -304,6 +308,10 @@ func (e *Engine) next(a *state, rep app.Report) time.Time {
 	policy := spec.Policy
 	var wait time.Duration
 	switch {
+	case f.Reason == app.ReasonClusterDown || f.Reason == app.ReasonConflict:
+		// Not the app's doing, and over by itself: the policy's wait is for
+		// what someone has to mend.
+		wait = passing.After(a.failedAgain())
 	case f.Retry.After > 0:
 		wait = f.Retry.After
 	case policy.RetryInterval > 0:
@@ -318,6 +326,17 @@ func (e *Engine) next(a *state, rep app.Report) time.Time {
 	at := time.Now().Add(wait)
 	e.queue.add(a.id, app.CauseRetry, at)
 	return at
+}
+
+// passing is the wait after failures that end by themselves.
+var passing = app.Backoff{Initial: time.Second, Factor: 2, Max: 30 * time.Second}
+
+// failedAgain counts failures of that sort in a row, this one not included.
+func (a *state) failedAgain() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.passing++
+	return a.passing - 1
 }
 
 func (e *Engine) logRun(r *run, rep app.Report) {

@@ -134,6 +134,12 @@ func (b *builder) namespace() {
 	if there && live.Exists && len(policy.NamespaceLabels)+len(policy.NamespaceAnnotations) == 0 {
 		return
 	}
+	if b.Spec.Permits != nil {
+		if why := b.Spec.Permits(ref, false); why != nil {
+			b.refused = append(b.refused, why)
+			return
+		}
+	}
 	s := Step{Verb: Create, Ref: ref, Version: "v1", Object: o, Desired: o.Digest(), Reason: reasonNamespace, Sync: app.OutOfSync}
 	s.Write = WriteOptions{Manager: b.Spec.FieldManager}
 	if there && live.Exists {
@@ -181,6 +187,7 @@ func (b *builder) deliver(o object.Object) {
 	switch {
 	case marks[app.EffectIgnore] || live.Exists && onLive[app.EffectIgnore]:
 		s.Verb, s.Reason = Skip, "a switch on the object says so"
+		b.noteSkipped(o)
 		b.add(s, at)
 		return
 	case !served && !comes:
@@ -204,6 +211,17 @@ func (b *builder) deliver(o object.Object) {
 		s.Verb = Report
 	}
 	b.add(s, at)
+}
+
+// noteSkipped warns where leaving an object alone is not what its author means.
+func (b *builder) noteSkipped(o object.Object) {
+	u := o.Unstructured()
+	for _, sw := range b.Spec.Policy.Switches {
+		if sw.Note != "" && effectsOf([]app.Switch{sw}, u.GetLabels(), u.GetAnnotations())[sw.Effect] {
+			b.plan.Warnings = append(b.plan.Warnings, app.Warning{Message: fmt.Sprintf("%s (%s): %s", o, o.Origin, sw.Note)})
+			return
+		}
+	}
 }
 
 // compare sets verb, reason and sync state from what is known of the object.

@@ -45,7 +45,7 @@ func Prepare(objects []object.Object, spec app.Spec, kinds map[schema.GroupKind]
 			}
 		}
 		ref := o.Ref()
-		if spec.Permits != nil {
+		if spec.Permits != nil && known { // an unknown kind is refused as such
 			if failure := spec.Permits(ref, kind.Namespaced); failure != nil {
 				return nil, nil, failure
 			}

@@ -50,6 +50,9 @@ func (o Options) withDefaults() Options {
 type Result struct {
 	Objects  []object.Object
 	Warnings []app.Warning
+	// Mode is how the path was read in the end: RenderDirectory or
+	// RenderKustomize.
+	Mode app.RenderMode
 }
 
 // Render renders spec from tree within the default bounds.
@@ -93,7 +96,7 @@ func (o Options) Render(ctx context.Context, tree fs.FS, spec app.Render) (resul
 	if err := r.checkSize(objects); err != nil {
 		return Result{}, err
 	}
-	return Result{Objects: objects, Warnings: r.warnings}, nil
+	return Result{Objects: objects, Warnings: r.warnings, Mode: r.mode}, nil
 }
 
 // rendering is one call of Render.
@@ -101,6 +104,7 @@ type rendering struct {
 	files    *files
 	spec     app.Render
 	warnings []app.Warning
+	mode     app.RenderMode
 }
 
 func (r *rendering) warn(format string, args ...any) {
@@ -114,8 +118,10 @@ func (r *rendering) objects() ([]object.Object, error) {
 		return nil, err
 	}
 	var objects []object.Object
+	r.mode = app.RenderKustomize
 	switch r.spec.Mode {
 	case app.RenderDirectory:
+		r.mode = app.RenderDirectory
 		return r.manifests(dir)
 	case app.RenderAuto, app.RenderKustomize, app.RenderGenerated:
 		file, err := r.files.kustomizationFile(dir)
@@ -125,6 +131,7 @@ func (r *rendering) objects() ([]object.Object, error) {
 		case file != "":
 			objects, err = r.kustomize(dir, file)
 		case r.spec.Mode == app.RenderAuto:
+			r.mode = app.RenderDirectory
 			return r.manifests(dir)
 		case r.spec.Mode == app.RenderGenerated:
 			objects, err = r.generated(dir)

@@ -36,6 +36,7 @@ type Input struct {
 
 	Failure  *app.Failure // of any stage; nil if all went well
 	Warnings []app.Warning
+	Rendered app.RenderMode // how the files were read
 }
 
 // Compose makes the report of a finished run.
@@ -44,7 +45,7 @@ func Compose(in Input) app.Report {
 		App: in.Spec.ID, UID: in.Spec.UID, Generation: in.Spec.Generation,
 		Phase: app.PhaseDone, At: in.Now, Started: in.Started,
 		Source: in.Spec.Source, URL: in.URL, Revision: in.Revision, Applied: in.Applied,
-		Failure: in.Failure, Sync: app.Unknown,
+		Failure: in.Failure, Sync: app.Unknown, Rendered: in.Rendered,
 		Warnings: append(append([]app.Warning(nil), in.Spec.Warnings...), in.Warnings...),
 		Records:  in.Spec.Recorded, LastSync: in.Spec.LastSync,
 		WaitedForHealth: in.Spec.Policy.Wait || len(in.Spec.Policy.HealthChecks) > 0,
@@ -237,7 +238,7 @@ func present(objects []app.ObjectReport) []app.ObjectReport {
 // ends in the middle.
 func Running(in Input, creates []app.Record) app.Report {
 	r := Compose(Input{Spec: in.Spec, URL: in.URL, Revision: in.Revision, Applied: in.Applied,
-		Started: in.Started, Now: in.Now, Cause: in.Cause, SpecHash: in.SpecHash, Warnings: in.Warnings})
+		Started: in.Started, Now: in.Now, Cause: in.Cause, SpecHash: in.SpecHash, Warnings: in.Warnings, Rendered: in.Rendered})
 	r.Phase, r.Stage = app.PhaseRunning, app.StageApply
 	r.Handled, r.Answered = "", nil
 	r.Records = append(append([]app.Record(nil), in.Spec.Recorded...), creates...)

@@ -34,6 +34,9 @@ type Options struct {
 	Listen string
 	// Listening is told the address once it is bound; may be nil.
 	Listening func(net.Addr)
+	// Delivering is called once, when all that exists has been read and the
+	// engine begins to deliver; may be nil. Listening was called before.
+	Delivering func()
 	// Secrets verify webhooks.
 	Secrets webhook.Secrets
 	// LocalSources permits repositories that are directories of this machine.
@@ -47,6 +50,17 @@ type Options struct {
 
 // Run serves until ctx ends.
 func Run(ctx context.Context, opts Options) error {
+	var listener net.Listener
+	if opts.Listen != "" {
+		var err error
+		if listener, err = net.Listen("tcp", opts.Listen); err != nil {
+			return fmt.Errorf("HTTP address %s cannot be listened on: %w", opts.Listen, err)
+		}
+		defer listener.Close()
+		if opts.Listening != nil {
+			opts.Listening(listener.Addr())
+		}
+	}
 	sources := source.Open(source.Options{Dir: filepath.Join(opts.Dir, "git"), Local: opts.LocalSources, Proxy: http.ProxyFromEnvironment})
 	ctl, err := controller.New(controller.Options{Config: opts.Config, Log: opts.Log, ControlNamespace: opts.ControlNamespace})
 	if err != nil {
@@ -65,22 +79,28 @@ func Run(ctx context.Context, opts Options) error {
 	}
 	defer cl.Close()
 	eng = engine.New(engine.Options{Sources: sources, Cluster: cl, Publish: ctl.Publish, PublishSource: ctl.PublishSource, Log: opts.Log})
-	ctl.Use(eng)
+	ctl.Use(starting{eng, opts.Delivering})
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return eng.Run(ctx) })
 	group.Go(func() error { return ctl.Run(ctx) })
-	if opts.Listen != "" {
-		listener, err := net.Listen("tcp", opts.Listen)
-		if err != nil {
-			return fmt.Errorf("HTTP address %s cannot be listened on: %w", opts.Listen, err)
-		}
-		if opts.Listening != nil {
-			opts.Listening(listener.Addr())
-		}
+	if listener != nil {
 		group.Go(func() error { return serve(ctx, listener, handler(eng, cl, opts)) })
 	}
 	return group.Wait()
+}
+
+// starting is an engine that tells when it is started.
+type starting struct {
+	*engine.Engine
+	told func()
+}
+
+func (s starting) Start() {
+	s.Engine.Start()
+	if s.told != nil {
+		s.told()
+	}
 }
 
 func serve(ctx context.Context, listener net.Listener, h http.Handler) error {

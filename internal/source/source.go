@@ -76,7 +76,7 @@ func Open(opt Options) *Store {
 	}
 	return &Store{
 		opt:    opt,
-		dialer: remote.NewDialer(remote.Options{Local: opt.Local, Proxy: opt.Proxy}),
+		dialer: remote.NewDialer(remote.Options{Local: opt.Local, Proxy: opt.Proxy, Scratch: opt.Dir}),
 		cache:  objects.NewCache(opt.CacheBytes),
 		repos:  map[string]*Repo{},
 	}

@@ -300,6 +300,7 @@ func await(ts *testscript.TestScript, resource, path, want string, absent bool) 
 	last := "no such object"
 	seen := map[string]any{}
 	check := func(u *unstructured.Unstructured) bool {
+		u.SetManagedFields(nil)
 		seen = u.Object
 		last = field(u, path)
 		return strings.Contains(last, want) != absent

@@ -31,7 +31,11 @@ func switches() []app.Switch {
 	var out []app.Switch
 	add := func(key string, effect app.Effect, values ...string) {
 		for _, v := range values {
-			out = append(out, app.Switch{Key: key, Value: v, List: true, Effect: effect})
+			s := app.Switch{Key: key, Value: v, List: true, Effect: effect}
+			if effect == app.EffectIgnore && v != "Skip" {
+				s.Note = "it is a " + v + " hook, which this version of Plumb does not run: it is not applied"
+			}
+			out = append(out, s)
 		}
 	}
 	add(annotationOptions, app.EffectKeep, "Prune=false", "Prune=confirm")

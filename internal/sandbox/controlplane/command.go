@@ -1,15 +1,14 @@
 package controlplane
 
 import (
-	"context"
 	"encoding/json"
-	"io"
 	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"plumb.dev/plumb/internal/sandbox"
+	"plumb.dev/plumb/internal/sandbox/child"
 )
 
 // Command is the hidden command that package sandbox starts. It reports on
@@ -36,12 +35,7 @@ func Command() *cobra.Command {
 		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
 		defer stop()
 		if untilStdinCloses {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithCancel(ctx)
-			go func() {
-				io.Copy(io.Discard, cmd.InOrStdin())
-				cancel()
-			}()
+			ctx = child.UntilParentEnds(ctx, cmd.InOrStdin())
 		}
 		messages := json.NewEncoder(cmd.OutOrStdout())
 		opts.Progress = func(step string) { messages.Encode(sandbox.Message{Step: step}) }

@@ -5,6 +5,7 @@ package giturl
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"net/url"
 	"path"
 	"strings"
@@ -52,11 +53,11 @@ func Parse(text string) (Address, error) {
 	if err != nil {
 		return Address{}, err
 	}
-	if strings.Trim(a.Path, "/") == "" {
-		return Address{}, errPath
-	}
 	if a.Scheme == "file" {
 		a.Path = path.Clean(a.Path)
+	}
+	if strings.Trim(path.Clean("/"+a.Path), "/") == "" {
+		return Address{}, errPath
 	}
 	return a, nil
 }
@@ -77,7 +78,7 @@ func parseURL(text string) (Address, error) {
 	}
 	switch a.Scheme {
 	case "http", "https", "ssh":
-		if a.Host == "" || strings.HasPrefix(a.Host, "-") {
+		if !validHost(a.Host) {
 			return Address{}, errUnreadable
 		}
 	case "file":
@@ -109,13 +110,20 @@ func parseSCP(text string) (Address, error) {
 	if strings.HasPrefix(rest, "[") { // user@[::1]:path
 		host, file, ok = strings.Cut(rest[1:], "]:")
 	}
-	if !ok || host == "" || strings.ContainsAny(user+host, "/\\ ") || strings.HasPrefix(host, "-") {
-		return Address{}, errScheme
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	if !ok || !validHost(host) || strings.ContainsAny(user, "/\\ :") {
+		return Address{}, errScheme // user:password@host:path is no ssh address either
 	}
-	if strings.Contains(user, ":") { // user:password@host:path is no ssh address
-		return Address{}, errScheme
+	return Address{Scheme: "ssh", User: user, Host: host, Path: file}, nil
+}
+
+// validHost accepts DNS names and IP addresses, in lower case.
+func validHost(host string) bool {
+	if strings.Contains(host, ":") {
+		_, err := netip.ParseAddr(host)
+		return err == nil && !strings.Contains(host, "%")
 	}
-	return Address{Scheme: "ssh", User: user, Host: strings.ToLower(host), Path: file}, nil
+	return host != "" && host[0] != '-' && strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789.-_") == ""
 }
 
 // HostPort is the host with its port, the default one if none is given.

@@ -32,6 +32,8 @@ type Options struct {
 	Local bool
 	// Proxy chooses the proxy of an http or https request; nil means none.
 	Proxy func(*http.Request) (*url.URL, error)
+	// Scratch is a directory for short-lived files; it is made when needed.
+	Scratch string
 	// Agent is the User-Agent of requests. Some servers want it to begin with
 	// "git/"; the default does.
 	Agent string
@@ -113,7 +115,7 @@ func (d *Dialer) Open(addr giturl.Address, auth app.Credentials) (Remote, error)
 	case "http", "https":
 		return d.openHTTP(addr, auth)
 	case "ssh":
-		return openSSH(addr, auth)
+		return openSSH(addr, auth, d.opt.Scratch)
 	case "file":
 		if !d.opt.Local {
 			return nil, app.Fail(app.StageFetch, app.ReasonInvalidSpec, "%s: file URLs are not allowed here", addr).

@@ -28,7 +28,7 @@ type sshRemote struct {
 	config ssh.ClientConfig
 }
 
-func openSSH(addr giturl.Address, auth app.Credentials) (Remote, error) {
+func openSSH(addr giturl.Address, auth app.Credentials, scratch string) (Remote, error) {
 	fail := func(hint, format string, args ...any) (Remote, error) {
 		return nil, app.Fail(app.StageFetch, app.ReasonAuthentication, "%s: %w", addr, fmt.Errorf(format, args...)).WithHint("%s", hint)
 	}
@@ -58,7 +58,7 @@ func openSSH(addr giturl.Address, auth app.Credentials) (Remote, error) {
 	case len(auth.KnownHosts) == 0:
 		return fail("Add known_hosts to the Secret of the source.", "without known_hosts the server cannot be recognised")
 	default:
-		check, err := parseKnownHosts(auth.KnownHosts)
+		check, err := parseKnownHosts(auth.KnownHosts, scratch)
 		if err != nil {
 			return fail("Correct known_hosts in the Secret of the source.", "%w", err)
 		}
@@ -88,8 +88,11 @@ func parseKey(auth app.Credentials) (ssh.Signer, error) {
 }
 
 // parseKnownHosts goes through a file because the library reads nothing else.
-func parseKnownHosts(text []byte) (ssh.HostKeyCallback, error) {
-	f, err := os.CreateTemp("", "known_hosts_")
+func parseKnownHosts(text []byte, scratch string) (ssh.HostKeyCallback, error) {
+	if err := os.MkdirAll(scratch, 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.CreateTemp(scratch, "known_hosts_")
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,220 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+
+	"plumb.dev/plumb/internal/sandbox/child"
+	"plumb.dev/plumb/internal/server"
+	"plumb.dev/plumb/internal/source/webhook"
+	"plumb.dev/plumb/internal/up"
+)
+
+type serveOptions struct {
+	listen            string
+	cache             string
+	secrets           string
+	argoNamespace     string
+	localRepositories bool
+	logFormat         string
+	logLevel          string
+	supervised        bool // by a parent that reads messages and holds standard input
+}
+
+func serveCommand(p *program) *cobra.Command {
+	var opts serveOptions
+	cmd := &cobra.Command{
+		Use:     "serve",
+		Short:   "Run the engine against a cluster",
+		GroupID: groupRun,
+		Long: `Run the engine: watch the Kustomizations and Applications of a cluster and keep
+the cluster true to Git, until interrupted. Only one may serve a cluster.
+
+Inside a cluster it serves that one. Anywhere else it serves the one of the
+kubeconfig. The definitions must be installed there: see plumb install.`,
+		Example: `  plumb serve
+  plumb serve --context staging --listen 127.0.0.1:8080 --log-format text`,
+		Args:              arguments(0, 0),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.serve(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), opts)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&opts.listen, "listen", ":8080", "`ADDRESS` for health, metrics and webhooks; \"\" for none")
+	flags.StringVar(&opts.cache, "cache", "", "`DIR` for what can be fetched again (default: in the user's cache directory, or /var/cache/plumb)")
+	flags.StringVar(&opts.secrets, "webhook-secrets", "", "`DIR` with the secrets of webhooks: files github, gitlab, gitea, bitbucket, generic")
+	flags.StringVar(&opts.argoNamespace, "argo-namespace", "argocd", "`NAMESPACE` of Argo CD's projects and repository Secrets")
+	flags.BoolVar(&opts.localRepositories, "allow-local-repositories", false, "allow repositories that are directories of this machine (file://)")
+	flags.StringVar(&opts.logFormat, "log-format", "json", "json or text")
+	flags.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
+	flags.BoolVar(&opts.supervised, "until-stdin-closes", false, "report on standard output, and end when standard input does")
+	_ = flags.MarkHidden("until-stdin-closes")
+	// The only error is that there is no such flag, and a test completes it.
+	_ = cmd.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions([]string{"json", "text"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("log-level", cobra.FixedCompletions([]string{"debug", "info", "warn", "error"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func (p *program) serve(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, opts serveOptions) error {
+	messages := json.NewEncoder(io.Discard)
+	if opts.supervised {
+		ctx = child.UntilParentEnds(ctx, stdin)
+		messages = json.NewEncoder(stdout)
+	}
+	err := p.runServer(ctx, stderr, opts, func(address string) {
+		_ = messages.Encode(child.Message[up.EngineReady]{Ready: &up.EngineReady{HTTP: address}}) // a parent that is gone ends ctx
+	})
+	if ctx.Err() != nil {
+		return nil // it was told to end
+	}
+	if err != nil {
+		_ = messages.Encode(child.Message[up.EngineReady]{Error: err.Error()})
+	}
+	return err
+}
+
+// runServer serves until ctx ends. It calls ready, with the HTTP address or
+// "", when the engine begins to deliver.
+func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOptions, ready func(address string)) error {
+	log, err := logger(stderr, opts.logFormat, opts.logLevel)
+	if err != nil {
+		return err
+	}
+	klog.SetSlogLogger(log) // what client-go has to say
+	config, err := p.serverConfig()
+	if err != nil {
+		return err
+	}
+	secrets, err := webhookSecrets(opts.secrets)
+	if err != nil {
+		return err
+	}
+	cache, done, err := p.serverCache(opts.cache)
+	if err != nil {
+		return err
+	}
+	defer done()
+	debug.SetGCPercent(serverGCPercent)
+	address := ""
+	return server.Run(ctx, server.Options{
+		Config: config, Dir: cache, Listen: opts.listen, Secrets: secrets,
+		LocalSources: opts.localRepositories, ControlNamespace: opts.argoNamespace,
+		Version: p.build.Version, Log: log,
+		Listening: func(a net.Addr) { address = "http://" + a.String() },
+		Delivering: func() {
+			log.Info("delivering", "cluster", config.Host, "http", address, "version", p.build.Version)
+			ready(address)
+		},
+	})
+}
+
+// serverGCPercent trades CPU, of which an engine that follows watches needs
+// little, for memory.
+const serverGCPercent = 50
+
+// serverConfig prefers the cluster that the process runs in, unless another is
+// named.
+func (p *program) serverConfig() (*rest.Config, error) {
+	if p.kubeconfig != "" || p.context != "" || p.env.InCluster == nil {
+		return p.restConfig()
+	}
+	config, err := p.env.InCluster()
+	if err != nil {
+		return nil, fail(ExitUnreachable, "the cluster that this runs in: %w", err).
+			hint("--kubeconfig names another way to a cluster")
+	}
+	config.UserAgent = "plumb/" + p.build.Version
+	return config, nil
+}
+
+// serverCache makes and locks the cache directory. The one that is named must
+// be free; by default another will do.
+func (p *program) serverCache(dir string) (path string, done func(), err error) {
+	if dir == "" {
+		return p.cache("serve")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", nil, fail(ExitOther, "cache directory: %w", err).hint("--cache names another")
+	}
+	unlock, ok := tryLock(filepath.Join(dir, "lock"))
+	if !ok {
+		return "", nil, fail(ExitOther, "the cache directory %s cannot be locked: another engine uses it, or it is not writable", dir).
+			hint("end that engine, or name another directory with --cache")
+	}
+	return dir, unlock, nil
+}
+
+// webhookSecrets reads a directory as a mounted Secret gives it: a file for
+// each kind of server, each line a secret.
+func webhookSecrets(dir string) (webhook.Secrets, error) {
+	var s webhook.Secrets
+	if dir == "" {
+		return s, nil
+	}
+	files := map[string]*[]string{
+		"github": &s.GitHub, "gitlab": &s.GitLab, "gitea": &s.Gitea, "bitbucket": &s.Bitbucket, "generic": &s.Generic,
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return s, fail(ExitOther, "webhook secrets: %w", err).hint("--webhook-secrets is a directory, such as a mounted Secret")
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			continue // how Kubernetes mounts
+		}
+		list, ok := files[e.Name()]
+		if !ok {
+			return s, usage("webhook secrets: there is no kind of server %q, in %s", e.Name(), dir).
+				hint("the files are called github, gitlab, gitea, bitbucket and generic")
+		}
+		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return s, fail(ExitOther, "webhook secrets: %w", err)
+		}
+		for line := range strings.Lines(string(data)) {
+			if line = strings.TrimSpace(line); line != "" {
+				*list = append(*list, line)
+			}
+		}
+		if len(*list) == 0 {
+			// Taken for no secret, it would let everyone in.
+			return s, fail(ExitOther, "webhook secrets: %s is empty", filepath.Join(dir, e.Name())).hint("write the secret to it, or remove it")
+		}
+	}
+	return s, nil
+}
+
+func logger(out io.Writer, format, level string) (*slog.Logger, error) {
+	var opts slog.HandlerOptions
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, usage("--log-level %s: no such level", level).hint("possible: debug, info, warn or error")
+	}
+	opts.Level = l
+	switch format {
+	case "json":
+		return slog.New(slog.NewJSONHandler(out, &opts)), nil
+	case "text":
+		return slog.New(slog.NewTextHandler(out, &opts)), nil
+	}
+	return nil, usage("--log-format %s is not possible", format).hint("possible: json or text")
+}
+
+// errNoExecutable: commands that start this program again need to know it.
+var errNoExecutable = errors.New("the path of this program is unknown")
+
+var _ = fmt.Sprint

@@ -1,0 +1,133 @@
+package cluster
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/object"
+	"plumb.dev/plumb/internal/plan"
+	"plumb.dev/plumb/internal/sandbox/sandboxtest"
+)
+
+// recorder notes the requests that a connection makes, watches aside.
+type recorder struct {
+	http.RoundTripper
+	mu   sync.Mutex
+	seen []string
+}
+
+func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
+	r.mu.Lock()
+	if req.URL.Query().Get("watch") == "" {
+		r.seen = append(r.seen, req.Method+" "+req.URL.Path)
+	}
+	r.mu.Unlock()
+	return r.RoundTripper.RoundTrip(req)
+}
+
+func (r *recorder) take() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := strings.Join(r.seen, "\n")
+	r.seen = nil
+	return out
+}
+
+// TestRequests: what is remembered is not asked for, and a write is one
+// request.
+func TestRequests(t *testing.T) {
+	p := newPlace(t)
+	rec := &recorder{}
+	config := sandboxtest.RESTConfig(t, sandboxtest.Cluster(t))
+	config.WrapTransport = func(rt http.RoundTripper) http.RoundTripper {
+		rec.RoundTripper = rt
+		return rec
+	}
+	c, err := Connect(config, Options{Managers: managers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	p.Cluster = c
+	manifests := []string{configMap("a", "a: x"), configMap("b", "a: x"), deployment("c", "img:1")}
+	q := p.query(0, manifests...)
+	p.observe(q)
+	rec.take()
+
+	path := "/api/v1/namespaces/" + p.namespace + "/configmaps/a"
+	opts := plan.WriteOptions{Manager: manager, AdoptFrom: []string{"kubectl*", "before-first-apply"}, Strip: []string{"x"}}
+	for _, step := range []struct {
+		name, want string
+		do         func()
+	}{
+		{"objects that do not exist", "", func() { p.observe(q) }},
+		{"a creation that would take over", "PATCH " + path, func() { p.apply(manifests[0], opts) }},
+		{"the same again", "PATCH " + path, func() { p.apply(manifests[0], opts) }},
+		{"an object that exists", "", func() { p.observe(q) }},
+		{"an object in sync, with prediction", "", func() {
+			o := q.Desired[0]
+			q := plan.Query{Manager: manager, Desired: []object.Object{o}, PredictFrom: 1}
+			live, _ := c.Live(o.Ref(), manager)
+			q.Recorded = []app.Record{{Ref: o.Ref(), Version: "v1", Desired: o.Digest(), Owned: live.Owned}}
+			p.observe(q)
+		}},
+		{"an explained write", "GET " + path + "\nPATCH " + path, func() { p.apply(manifests[0], plan.WriteOptions{Explain: true}) }},
+		{"a deletion", "DELETE " + path, func() {
+			if err := c.Self().Delete(t.Context(), p.ref("ConfigMap", "a"), "v1", "", ""); err != nil {
+				t.Error(err)
+			}
+			if err := c.WaitGone(t.Context(), []object.Ref{p.ref("ConfigMap", "a")}); err != nil {
+				t.Error(err)
+			}
+		}},
+	} {
+		step.do()
+		if got := rec.take(); got != step.want {
+			t.Errorf("%s: requests\n%s\nwant\n%s", step.name, got, step.want)
+		}
+	}
+}
+
+// BenchmarkHeal is the way from someone's change to its end: the event, a
+// read, a write. The change itself is counted as well.
+func BenchmarkHeal(b *testing.B) {
+	p := newPlace(b)
+	ref := p.ref("Deployment", "web")
+	healed := make(chan error)
+	var c *Cluster
+	manifest := p.object(deployment("web", "img:1"))
+	c, err := Connect(sandboxtest.RESTConfig(b, sandboxtest.Cluster(b)), Options{Managers: managers, OnEvent: func(ev Event) {
+		if ev.Ref == ref && ev.Owned(manager) != ev.OwnedBefore(manager) {
+			go func() {
+				_, err := c.Self().Apply(b.Context(), manifest, plan.WriteOptions{Manager: manager, Explain: true})
+				healed <- err
+			}()
+		}
+	}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	p.Cluster = c
+	p.follow(ref)
+	p.apply(deployment("web", "img:1"))
+	client := sandboxtest.Client(b, sandboxtest.Cluster(b))
+	for b.Loop() {
+		scale, err := client.AppsV1().Deployments(p.namespace).GetScale(b.Context(), "web", metav1.GetOptions{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		scale.Spec.Replicas = 5
+		if _, err := client.AppsV1().Deployments(p.namespace).UpdateScale(b.Context(), "web", scale, metav1.UpdateOptions{}); err != nil {
+			b.Fatal(err)
+		}
+		if err := <-healed; err != nil {
+			b.Fatal(err)
+		}
+	}
+}

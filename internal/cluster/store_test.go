@@ -1,0 +1,323 @@
+package cluster
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"plumb.dev/plumb/internal/object"
+)
+
+// The store is tested by itself here, with what a watch and writes would tell
+// it, in orders that a test with a cluster cannot bring about.
+
+// meta is the metadata of an object at a version, owned by who ("" for nobody).
+func meta(name string, version int, who string) *metav1.PartialObjectMetadata {
+	m := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, UID: types.UID("uid-" + name),
+		ResourceVersion: fmt.Sprint(version)}}
+	if who != "" {
+		m.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: who, Operation: metav1.ManagedFieldsOperationApply,
+			APIVersion: "v1", FieldsV1: metav1.NewFieldsV1(fmt.Sprintf(`{"f:data":{"f:v%d":{}}}`, version))}}
+	}
+	return m
+}
+
+// script drives a store; told is what it told.
+type script struct {
+	*store
+	told []string
+}
+
+func newScript() *script {
+	s := &script{store: newStore(schema.GroupKind{Kind: "ConfigMap"}, keeper{managers: managers})}
+	s.wake = func(object.Ref) {}
+	s.event = func(e Event) {
+		what := "deleted"
+		if !e.Deleted {
+			what = e.Meta.ResourceVersion
+		}
+		s.told = append(s.told, e.Ref.Name+":"+what)
+	}
+	return s
+}
+
+func (s *script) list(version int, items ...*metav1.PartialObjectMetadata) {
+	var list []any
+	for _, m := range items {
+		list = append(list, m)
+	}
+	s.Replace(list, fmt.Sprint(version))
+}
+
+// state shows what is remembered: its version, + for foreign, - for nothing.
+func (s *script) state(names ...string) string {
+	var out []string
+	for _, n := range names {
+		r, foreign := s.get(name{"ns", n})
+		switch {
+		case r != nil:
+			out = append(out, fmt.Sprintf("%s=%d", n, r.version))
+		case foreign:
+			out = append(out, n+"=+")
+		default:
+			out = append(out, n+"=-")
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func TestStore(t *testing.T) {
+	a, ns := name{"ns", "a"}, func(n string) name { return name{"ns", n} }
+	for _, tc := range []struct {
+		name  string
+		do    func(s *script)
+		state string // of a and b
+		told  string
+	}{
+		{"a first list is no event", func(s *script) {
+			s.list(5, meta("a", 1, manager), meta("b", 2, ""))
+		}, "a=1 b=+", ""},
+		{"an update, and one that is late", func(s *script) {
+			s.list(5, meta("a", 1, manager))
+			s.Update(meta("a", 7, manager))
+			s.Update(meta("a", 6, manager))
+		}, "a=7 b=-", "a:7"},
+		{"once remembered, remembered without an owner", func(s *script) {
+			s.list(5, meta("a", 1, manager))
+			s.Update(meta("a", 7, ""))
+		}, "a=7 b=-", "a:7"},
+		{"a deletion and a return under someone else", func(s *script) {
+			s.list(5, meta("a", 1, manager))
+			s.Delete(meta("a", 6, manager))
+			s.Add(meta("a", 7, ""))
+		}, "a=7 b=-", "a:deleted a:7"},
+		{"what is foreign goes", func(s *script) {
+			s.list(5, meta("b", 1, ""))
+			s.Delete(meta("b", 6, ""))
+		}, "a=- b=-", ""},
+		{"asked for, then made", func(s *script) {
+			s.list(5)
+			s.ask(ns("b"))
+			s.Add(meta("b", 6, ""))
+		}, "a=- b=6", "b:6"},
+		{"asked for, read, changed", func(s *script) {
+			s.list(5, meta("b", 2, ""))
+			if _, foreign := s.ask(ns("b")); !foreign {
+				panic("not foreign")
+			}
+			s.learn(meta("b", 2, ""))
+			s.Update(meta("b", 6, ""))
+		}, "a=- b=6", "b:6"},
+		{"asked for, deleted before it was read", func(s *script) {
+			s.list(5, meta("b", 2, ""))
+			s.ask(ns("b"))
+			s.Delete(meta("b", 6, ""))
+			s.learn(meta("b", 2, ""))
+		}, "a=- b=-", ""},
+		{"forgotten", func(s *script) {
+			s.list(5, meta("a", 1, manager))
+			s.ask(ns("b"))
+			s.Add(meta("b", 6, ""))
+			s.forget(ns("b"))
+			s.forget(a) // is ours: stays
+			s.Update(meta("b", 7, ""))
+		}, "a=1 b=+", "b:6"},
+
+		{"a write, and then its echo", func(s *script) {
+			s.list(5)
+			s.beginWrite(a)
+			s.endWrite(a, meta("a", 6, manager))
+			s.Add(meta("a", 6, manager))
+		}, "a=6 b=-", ""},
+		{"the echo before the answer", func(s *script) {
+			s.list(5)
+			s.beginWrite(a)
+			s.Add(meta("a", 6, manager))
+			s.endWrite(a, meta("a", 6, manager))
+		}, "a=6 b=-", ""},
+		{"someone else's write before ours", func(s *script) {
+			s.list(5, meta("a", 1, manager))
+			s.beginWrite(a)
+			s.Update(meta("a", 6, manager))
+			s.endWrite(a, meta("a", 7, manager))
+			s.Update(meta("a", 7, manager))
+		}, "a=7 b=-", ""},
+		{"someone else's write after ours, before the answer", func(s *script) {
+			s.list(5, meta("a", 1, manager))
+			s.beginWrite(a)
+			s.Update(meta("a", 6, manager))
+			s.Update(meta("a", 7, manager))
+			s.endWrite(a, meta("a", 6, manager))
+		}, "a=7 b=-", "a:7"},
+		{"a deletion after our write, before the answer", func(s *script) {
+			s.list(5, meta("a", 1, manager))
+			s.beginWrite(a)
+			s.Update(meta("a", 6, manager))
+			s.Delete(meta("a", 7, manager))
+			s.endWrite(a, meta("a", 6, manager))
+		}, "a=- b=-", "a:deleted"},
+		{"a write that failed hides nothing", func(s *script) {
+			s.list(5, meta("a", 1, manager))
+			s.beginWrite(a)
+			s.Update(meta("a", 6, manager))
+			s.endWrite(a, nil)
+		}, "a=6 b=-", "a:6"},
+		{"two writes at a time", func(s *script) {
+			s.list(5)
+			s.beginWrite(a)
+			s.beginWrite(a)
+			s.Add(meta("a", 6, manager))
+			s.endWrite(a, meta("a", 6, manager))
+			s.Update(meta("a", 7, manager))
+			s.endWrite(a, meta("a", 7, manager))
+		}, "a=7 b=-", ""},
+		{"another object meanwhile", func(s *script) {
+			s.list(5, meta("b", 2, manager))
+			s.beginWrite(a)
+			s.Update(meta("b", 6, manager))
+			s.endWrite(a, meta("a", 7, manager))
+		}, "a=7 b=6", "b:6"},
+
+		{"our deletion", func(s *script) {
+			s.list(5, meta("a", 1, manager))
+			s.beginWrite(a)
+			s.endDelete(a, nil, true, "uid-a")
+			s.Delete(meta("a", 6, manager))
+		}, "a=- b=-", ""},
+		{"the echo of our deletion before the answer", func(s *script) {
+			s.list(5, meta("a", 1, manager))
+			s.beginWrite(a)
+			s.Delete(meta("a", 6, manager))
+			s.endDelete(a, nil, true, "uid-a")
+		}, "a=- b=-", ""},
+		{"a deletion that failed hides nothing", func(s *script) {
+			s.list(5, meta("a", 1, manager))
+			s.beginWrite(a)
+			s.Update(meta("a", 6, manager))
+			s.endDelete(a, nil, false, "")
+		}, "a=6 b=-", "a:6"},
+		{"made anew by us before the watch told of the deletion", func(s *script) {
+			s.list(5, meta("a", 1, manager))
+			s.beginWrite(a)
+			s.endDelete(a, nil, true, "uid-a")
+			s.beginWrite(a)
+			s.endWrite(a, meta("a", 7, manager))
+			s.Delete(meta("a", 6, manager))
+			s.Add(meta("a", 7, manager))
+		}, "a=7 b=-", ""},
+
+		{"a later list: what changed, came and went", func(s *script) {
+			s.list(5, meta("a", 1, manager), meta("c", 1, manager))
+			s.list(9, meta("b", 8, manager), meta("c", 1, manager))
+		}, "a=- b=8", "b:8 a:deleted"},
+		{"a list from before our write", func(s *script) {
+			s.list(5)
+			s.beginWrite(a)
+			s.endWrite(a, meta("a", 7, manager))
+			s.list(6)
+		}, "a=7 b=-", ""},
+		{"a list with an older state of an object", func(s *script) {
+			s.list(5, meta("a", 1, manager))
+			s.beginWrite(a)
+			s.endWrite(a, meta("a", 7, manager))
+			s.list(6, meta("a", 1, manager))
+		}, "a=7 b=-", ""},
+		{"the server's data were restored", func(s *script) {
+			s.list(50, meta("a", 40, manager), meta("b", 45, manager))
+			s.list(20, meta("a", 10, manager))
+			s.Update(meta("a", 21, manager))
+		}, "a=21 b=-", "a:10 b:deleted a:21"},
+		{"the kind went and came back", func(s *script) {
+			s.list(5, meta("a", 1, manager))
+			s.reset()
+			s.list(9, meta("a", 8, ""))
+		}, "a=8 b=-", "a:deleted a:8"},
+		{"an answer that a bookmark has overtaken", func(s *script) {
+			s.list(5)
+			s.beginWrite(a)
+			s.Add(meta("a", 6, manager))
+			s.Delete(meta("a", 7, manager))
+			s.Bookmark("9")
+			s.endWrite(a, meta("a", 6, manager))
+		}, "a=- b=-", "a:deleted"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := newScript()
+			tc.do(s)
+			if got := s.state("a", "b"); got != tc.state {
+				t.Errorf("state %s, want %s", got, tc.state)
+			}
+			if got := strings.Join(s.told, " "); got != tc.told {
+				t.Errorf("told %q, want %q", got, tc.told)
+			}
+			if len(s.writing) > 0 {
+				t.Error("a write was never ended")
+			}
+		})
+	}
+}
+
+func TestTransform(t *testing.T) {
+	s := newScript()
+	s.ask(name{"ns", "b"})
+	transform := s.Transformer()
+	for n, whole := range map[string]bool{"a": true, "b": true, "c": false} {
+		who := ""
+		if n == "a" {
+			who = manager
+		}
+		m := meta(n, 3, who)
+		m.Labels = map[string]string{"x": "y"}
+		out, err := transform(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := out.(*metav1.PartialObjectMetadata)
+		if (got.Labels != nil) != whole || got.Name != n || got.Namespace != "ns" || got.ResourceVersion != "3" {
+			t.Errorf("%s: %+v", n, got)
+		}
+	}
+}
+
+// BenchmarkRemember reports what an object of an app costs in memory.
+func BenchmarkRemember(b *testing.B) {
+	fields := `{"f:metadata":{"f:labels":{"f:app":{},"f:kustomize.toolkit.fluxcd.io/name":{},"f:kustomize.toolkit.fluxcd.io/namespace":{}}},"f:spec":{"f:replicas":{},"f:selector":{}}}`
+	for b.Loop() {
+		b.StopTimer()
+		s := newStore(schema.GroupKind{Group: "apps", Kind: "Deployment"}, keeper{managers: managers})
+		s.wake = func(object.Ref) {}
+		const objects = 20000
+		before := heap()
+		b.StartTimer()
+		for i := range objects {
+			ns := fmt.Sprintf("team-%03d", i%1000)
+			m := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+				Namespace: ns, Name: fmt.Sprintf("deployment-%05d", i), UID: types.UID(fmt.Sprintf("00000000-0000-0000-0000-%012d", i)), ResourceVersion: fmt.Sprint(i + 1),
+				Labels:      map[string]string{"app": "x", "kustomize.toolkit.fluxcd.io/name": "app-" + ns, "kustomize.toolkit.fluxcd.io/namespace": "flux-system"},
+				Annotations: map[string]string{"argocd.argoproj.io/tracking-id": fmt.Sprintf("app-%s:apps/Deployment:%s/deployment-%05d", ns, ns, i)},
+				ManagedFields: []metav1.ManagedFieldsEntry{
+					{Manager: manager, Operation: metav1.ManagedFieldsOperationApply, APIVersion: "apps/v1", FieldsV1: metav1.NewFieldsV1(fields)},
+					{Manager: "kube-controller-manager", Operation: metav1.ManagedFieldsOperationUpdate, Subresource: "status", FieldsV1: metav1.NewFieldsV1(fields)},
+				}}}
+			s.Update(m)
+		}
+		b.StopTimer()
+		b.ReportMetric(float64(heap()-before)/objects, "B/object")
+		if _, foreign := s.get(name{"x", "y"}); foreign {
+			b.Fatal("x/y exists")
+		}
+		b.StartTimer()
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}

@@ -3,19 +3,82 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"net/http"
 	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"syscall"
 
-	"github.com/spf13/cobra"
+	"golang.org/x/term"
+	"k8s.io/client-go/rest"
 
+	"plumb.dev/plumb/internal/cli"
 	"plumb.dev/plumb/internal/sandbox/controlplane"
 )
 
+// Set by the linker: -X main.version=v1.2.3. What is left empty is taken from
+// what the Go command has recorded.
+var version, commit, date string
+
 func main() {
-	root := &cobra.Command{Use: "plumb", Short: "Keep Kubernetes clusters true to Git", SilenceErrors: true, SilenceUsage: true}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A second signal ends the process as if nobody had listened.
+	context.AfterFunc(ctx, stop)
+	root := cli.Root(build(), environment())
 	root.AddCommand(controlplane.Command())
-	if err := root.ExecuteContext(context.Background()); err != nil {
-		fmt.Fprintln(os.Stderr, "plumb: "+err.Error())
-		os.Exit(1)
+	os.Exit(cli.Run(ctx, root, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// build says which build this is.
+func build() cli.BuildInfo {
+	b := cli.BuildInfo{Version: version, Commit: commit, Date: date}
+	info, ok := debug.ReadBuildInfo()
+	if ok {
+		modified := ""
+		for _, s := range info.Settings {
+			switch {
+			case s.Key == "vcs.revision" && b.Commit == "":
+				b.Commit = s.Value
+			case s.Key == "vcs.time" && b.Date == "":
+				b.Date = s.Value
+			case s.Key == "vcs.modified" && s.Value == "true":
+				modified = "+dirty"
+			}
+		}
+		if b.Version == "" && info.Main.Version != "(devel)" {
+			b.Version = info.Main.Version
+		}
+		if b.Version == "" {
+			b.Version = "dev" + modified
+		}
 	}
+	return b
+}
+
+// clusterCache is where an installed Plumb keeps what can be fetched again.
+const clusterCache = "/var/cache/plumb"
+
+// environment reads what of the process and the machine matters: nothing
+// below reads any of it.
+func environment() cli.Environment {
+	env := cli.Environment{
+		Kubeconfig:    os.Getenv("KUBECONFIG"),
+		NoColor:       os.Getenv("NO_COLOR") != "",
+		Terminal:      term.IsTerminal(int(os.Stdout.Fd())),
+		ErrorTerminal: term.IsTerminal(int(os.Stderr.Fd())),
+		Proxy:         http.ProxyFromEnvironment,
+	}
+	// What cannot be found out stays empty: the commands that need it say so.
+	env.Home, _ = os.UserHomeDir()
+	env.Executable, _ = os.Executable()
+	if info, err := os.Stat(clusterCache); err == nil && info.IsDir() {
+		env.CacheDir = clusterCache
+	} else if dir, err := os.UserCacheDir(); err == nil {
+		env.CacheDir = filepath.Join(dir, "plumb")
+	}
+	if os.Getenv("KUBERNETES_SERVICE_HOST") != "" {
+		env.InCluster = rest.InClusterConfig
+	}
+	return env
 }

@@ -68,18 +68,17 @@ func TestReconcileKustomization(t *testing.T) {
 		"kustomization/shop: waiting to be taken up", "nobody answered within 50ms", "hint: is Plumb running?",
 	})
 
-	source := f.answer("gitrepo/fleet", asked, fluxReply("True", "Succeeded", "stored"))
-	answered := f.answer("ks/shop", asked, fluxReply("True", "ReconciliationSucceeded", "Applied revision: main"))
+	stopSource := f.answer("gitrepo/fleet", asked, fluxReply("True", "Succeeded", "stored"))
+	stop := f.answer("ks/shop", asked, fluxReply("True", "ReconciliationSucceeded", "Applied revision: main"))
 	f.run("reconcile", "ks/shop", "-n", f.namespace, "--with-source").wants(t, ExitOK, []string{
 		"gitrepository/fleet: fetched main@4508cd1", "kustomization/shop: applied main@4508cd1",
 	}, nil)
-	<-source
-	<-answered
+	stopSource()
+	stop()
 
-	answered = f.answer("ks/shop", func(u *unstructured.Unstructured) bool { return asked(u) }, fluxReply("False", "BuildFailed", "deploy.yaml:7: no good"))
-	// The answer to an older request may still come; a new one must be its own.
+	stop = f.answer("ks/shop", asked, fluxReply("False", "BuildFailed", "deploy.yaml:7: no good"))
 	f.run("reconcile", "ks/shop", "-n", f.namespace).wants(t, ExitNo, nil, []string{"plumb: kustomization/shop: deploy.yaml:7: no good", "hint: plumb events kustomization/shop"})
-	<-answered
+	stop()
 
 	f.run("reconcile", "shop", "-n", "default").wants(t, ExitNotFound, nil, []string{`no app "shop" in namespace default`})
 }
@@ -87,14 +86,14 @@ func TestReconcileKustomization(t *testing.T) {
 func TestReconcileApplication(t *testing.T) {
 	f := newFixture(t).install()
 	f.create(fleet)
-	answered := f.answer("app/shop", func(u *unstructured.Unstructured) bool { return argo.View(u).Asked }, func(*unstructured.Unstructured) map[string]any {
+	stop := f.answer("app/shop", func(u *unstructured.Unstructured) bool { return argo.View(u).Asked }, func(*unstructured.Unstructured) map[string]any {
 		return map[string]any{"metadata": map[string]any{"annotations": map[string]any{
 			"argocd.argoproj.io/refresh": nil, "argocd.argoproj.io/refresh-timestamp": nil,
 		}}}
 	})
 	f.run("reconcile", "app/shop", "-n", f.namespace).wants(t, ExitOK,
 		[]string{"application/shop: compared with 4508cd1: ConfigMap/" + f.namespace + "/settings differs"}, nil)
-	<-answered
+	stop()
 }
 
 // argoReply ends the operation on an Application.
@@ -127,27 +126,27 @@ func TestSyncApplication(t *testing.T) {
 	f.create(fleet)
 	operated := func(u *unstructured.Unstructured) bool { return u.Object["operation"] != nil }
 
-	answered := f.answer("app/shop", operated, argoReply("Succeeded", "successfully synced (all tasks run)", "Synced", "Healthy"))
+	stop := f.answer("app/shop", operated, argoReply("Succeeded", "successfully synced (all tasks run)", "Synced", "Healthy"))
 	f.run("sync", "app/shop", "-n", f.namespace, "--prune").wants(t, ExitOK,
 		[]string{"application/shop: applied 4508cd1, Healthy"},
 		[]string{"waiting to be taken up", "ConfigMap/" + f.namespace + "/settings: Synced configmap/settings configured"})
-	<-answered
+	stop()
 	op := f.get("app/shop").Object["status"].(map[string]any)["operationState"].(map[string]any)["operation"].(map[string]any)
 	if sync := op["sync"].(map[string]any); sync["prune"] != true {
 		t.Errorf("operation %v", op)
 	}
 
-	answered = f.answer("app/shop", operated, argoReply("Failed", "one or more objects failed to apply, reason: no", "OutOfSync", "Healthy"))
+	stop = f.answer("app/shop", operated, argoReply("Failed", "one or more objects failed to apply, reason: no", "OutOfSync", "Healthy"))
 	f.run("sync", "app/shop", "-n", f.namespace).wants(t, ExitNo, nil, []string{"plumb: application/shop: one or more objects failed to apply, reason: no"})
-	<-answered
+	stop()
 
-	answered = f.answer("app/shop", operated, argoReply("Succeeded", "successfully synced (all tasks run)", "Synced", "Degraded"))
+	stop = f.answer("app/shop", operated, argoReply("Succeeded", "successfully synced (all tasks run)", "Synced", "Degraded"))
 	f.run("sync", "app/shop", "-n", f.namespace).wants(t, ExitNo, nil, nil)
-	<-answered
+	stop()
 
-	answered = f.answer("app/shop", operated, argoReply("Succeeded", "would be fine", "OutOfSync", "Healthy"))
+	stop = f.answer("app/shop", operated, argoReply("Succeeded", "would be fine", "OutOfSync", "Healthy"))
 	f.run("sync", "app/shop", "-n", f.namespace, "--dry-run", "--resource", "configmap/settings").wants(t, ExitOK, []string{"dry run: would be fine"}, nil)
-	<-answered
+	stop()
 	f.run("sync", "app/shop", "-n", f.namespace, "--resource", "Pod/x").wants(t, ExitNotFound, nil, []string{`has no object "Pod/x"`, "plumb tree"})
 
 	f.run("sync", "app/shop", "-n", f.namespace, "--wait=false").wants(t, ExitOK, []string{"asked for"}, nil)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -103,7 +104,9 @@ func (f *fixture) create(text string) {
 // run runs a command as the cluster's administrator.
 func (f *fixture) run(args ...string) result {
 	f.t.Helper()
-	return run(f.t.Context(), f.env, args...)
+	ctx, cancel := context.WithTimeoutCause(f.t.Context(), sandboxtest.Patience, errors.New("the command hangs"))
+	defer cancel()
+	return run(ctx, f.env, args...)
 }
 
 // get reads a custom resource by what a user writes for it.
@@ -116,20 +119,20 @@ func (f *fixture) get(name string) *unstructured.Unstructured {
 	return found.object
 }
 
-// answer plays the engine for one custom resource: it waits until asked is
-// true and then merges what reply gives, into the status subresource if there
-// is one. It returns when it has, or with the test.
-func (f *fixture) answer(name string, asked func(*unstructured.Unstructured) bool, reply func(*unstructured.Unstructured) map[string]any) (done <-chan struct{}) {
+// answer plays the engine for one custom resource until stop is called:
+// whenever asked is true it merges what reply gives, into the status
+// subresource if there is one.
+func (f *fixture) answer(name string, asked func(*unstructured.Unstructured) bool, reply func(*unstructured.Unstructured) map[string]any) (stop func()) {
 	f.t.Helper()
 	t, err := f.cluster.find(f.t.Context(), name, f.namespace)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	answered := make(chan struct{})
+	ctx, cancel := context.WithCancel(f.t.Context())
+	stopped := make(chan struct{})
 	client := f.cluster.Resource(t.kind.resource).Namespace(f.namespace)
-	ctx := f.t.Context()
 	go func() {
-		defer close(answered)
+		defer close(stopped)
 		opts := metav1.ListOptions{FieldSelector: "metadata.name=" + t.object.GetName()}
 		_ = follow(ctx, client, opts, snapshot{}, func(u *unstructured.Unstructured, _ bool) error {
 			if !asked(u) {
@@ -143,13 +146,14 @@ func (f *fixture) answer(name string, asked func(*unstructured.Unstructured) boo
 			if t.kind.name != "Application" {
 				sub = []string{"status"}
 			}
-			if _, err := client.Patch(ctx, u.GetName(), types.MergePatchType, body, metav1.PatchOptions{}, sub...); err != nil {
-				return err
-			}
-			return errOver
+			_, err = client.Patch(ctx, u.GetName(), types.MergePatchType, body, metav1.PatchOptions{}, sub...)
+			return err
 		})
 	}()
-	return answered
+	return func() {
+		cancel()
+		<-stopped
+	}
 }
 
 // stranger is the environment of a user without rights.

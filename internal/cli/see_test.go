@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"plumb.dev/plumb/internal/sandbox/sandboxtest"
@@ -268,4 +269,18 @@ func TestCompletionOfNames(t *testing.T) {
 	}
 	f.run("__complete", "reconcile", "-n", f.namespace, "git").wants(t, ExitOK, []string{"gitrepository/fleet\n"}, nil)
 	f.run("__complete", "get", "--context", "").wants(t, ExitOK, []string{"plumb\n"}, nil)
+}
+
+func TestWithoutPlumb(t *testing.T) {
+	f := newFixture(t)
+	unknown := kind{name: "Thing", resource: schema.GroupVersionResource{Group: "nowhere.example", Version: "v1", Resource: "things"}}
+	_, err := f.cluster.streams(t.Context(), selection{kinds: []kind{unknown}}, "")
+	if v := explain(err); v.code != ExitNotFound || !strings.Contains(v.message, "not installed") || !strings.Contains(v.hint, "plumb install") {
+		t.Errorf("got %+v", v)
+	}
+	for _, namespace := range []string{"", f.namespace} {
+		if _, err := f.cluster.named(t.Context(), unknown, namespace, "x"); err != errNotServed {
+			t.Errorf("in %q: got %v", namespace, err)
+		}
+	}
 }

@@ -3,8 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -213,8 +211,3 @@ func logger(out io.Writer, format, level string) (*slog.Logger, error) {
 	}
 	return nil, usage("--log-format %s is not possible", format).hint("possible: json or text")
 }
-
-// errNoExecutable: commands that start this program again need to know it.
-var errNoExecutable = errors.New("the path of this program is unknown")
-
-var _ = fmt.Sprint

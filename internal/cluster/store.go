@@ -302,6 +302,7 @@ func (s *store) Delete(obj any) error {
 // list. A list older than what was seen before means that the API server's
 // data were restored: then the list alone counts.
 func (s *store) Replace(list []any, version string) error {
+	first := false
 	s.change(func() []Event {
 		at := number(version)
 		if at < s.horizon {
@@ -330,14 +331,16 @@ func (s *store) Replace(list []any, version string) error {
 				events = append(events, e)
 			}
 		}
-		first := !s.listed
+		first = !s.listed
 		s.listed = true
 		if first {
 			return nil // that is how things are, not a change
 		}
 		return events
 	})
-	s.notice("")
+	if !first {
+		s.notice("")
+	}
 	return nil
 }
 

@@ -33,7 +33,7 @@ type target struct {
 func (w *Writer) target(ctx context.Context, obj object.Object, opts plan.WriteOptions) (target, error) {
 	t := target{object: obj, ref: obj.Ref(), opts: opts}
 	var err error
-	if t.info, t.gvr, err = w.find(ctx, "apply", t.ref, obj.GVK().Version, obj.Origin); err != nil {
+	if t.info, t.gvr, err = w.findComing(ctx, "apply", t.ref, obj.GVK().Version, obj.Origin); err != nil {
 		return t, err
 	}
 	if t.payload, err = obj.Payload(); err != nil {

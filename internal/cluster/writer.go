@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -79,14 +80,6 @@ func (w *Writer) find(ctx context.Context, op string, ref object.Ref, version st
 	if found {
 		gvr = info.gvr(ref.Group, version)
 	}
-	if op == "apply" && gvr.Version != version && w.cluster.discovery.changing(ref.Group) {
-		// Its definition is there and not served yet.
-		wait, cancel := context.WithTimeout(ctx, servedWithin)
-		defer cancel()
-		if err := w.cluster.AwaitKinds(wait, []schema.GroupVersionKind{{Group: ref.Group, Version: version, Kind: ref.Kind}}); err == nil {
-			return w.find(ctx, "apply it", ref, version, origin)
-		}
-	}
 	if !found || version != "" && gvr.Version != version {
 		f := app.Fail(app.StageApply, app.ReasonKindUnknown, "%s%s: no matches for kind %q in version %q",
 			ref, at(origin), ref.Kind, schema.GroupVersion{Group: ref.Group, Version: version})
@@ -96,6 +89,21 @@ func (w *Writer) find(ctx context.Context, op string, ref object.Ref, version st
 		return kindInfo{}, gvr, f.WithHint("install its CustomResourceDefinition first")
 	}
 	return info, gvr, nil
+}
+
+// findComing is find, and waits for a kind whose definition has just changed.
+func (w *Writer) findComing(ctx context.Context, op string, ref object.Ref, version string, origin object.Origin) (kindInfo, schema.GroupVersionResource, error) {
+	info, gvr, err := w.find(ctx, op, ref, version, origin)
+	var f *app.Failure
+	if !errors.As(err, &f) || f.Reason != app.ReasonKindUnknown || !w.cluster.discovery.changing(ref.Group) {
+		return info, gvr, err
+	}
+	wait, cancel := context.WithTimeout(ctx, servedWithin)
+	defer cancel()
+	if w.cluster.AwaitKinds(wait, []schema.GroupVersionKind{{Group: ref.Group, Version: version, Kind: ref.Kind}}) != nil {
+		return info, gvr, err
+	}
+	return w.find(ctx, op, ref, version, origin)
 }
 
 func at(origin object.Origin) string {

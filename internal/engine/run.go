@@ -269,6 +269,9 @@ func (e *Engine) finish(ctx context.Context, a *state, r *run, rep app.Report) {
 	a.mu.Unlock()
 	e.own(a.id, rep)
 	rep.RetryAt = e.next(a, rep)
+	if rep.Failure == nil && rep.RetryAt.IsZero() && r.spec.Policy.Mode == app.ModeEnforce && r.spec.Deletion == nil && e.missed(a) {
+		e.trigger(a.id, app.CauseDrift, 0)
+	}
 	if superseded && rep.Attempt == nil {
 		return // the run that took over tells
 	}

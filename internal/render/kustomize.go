@@ -47,6 +47,7 @@ func (r *rendering) build(p *preflight, k *types.Kustomization, dir, file string
 	if err := p.visit(kustomizationAt{Kustomization: k, dir: dir, file: file}); err != nil {
 		return nil, err
 	}
+	//lint:ignore SA1019 users still write it
 	if len(k.Vars) > 0 {
 		r.warn("%s: vars are deprecated by Kustomize; use replacements", file)
 	}

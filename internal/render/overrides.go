@@ -57,6 +57,7 @@ func overrideLabels(k *types.Kustomization, o app.Kustomize, file string) error 
 		return nil
 	}
 	if !o.LabelWithoutSelector {
+		//lint:ignore SA1019 users still write it
 		return lay(&k.CommonLabels, o.CommonLabels, o.ForceCommonLabels, "commonLabels", file)
 	}
 	i := slices.IndexFunc(k.Labels, func(l types.Label) bool {

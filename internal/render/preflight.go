@@ -155,9 +155,11 @@ func (p *preflight) sources(k kustomizationAt) error {
 	for _, patch := range k.Patches {
 		add("patches", patch.Path)
 	}
+	//lint:ignore SA1019 users still write it
 	for _, patch := range k.PatchesJson6902 {
 		add("patchesJson6902", patch.Path)
 	}
+	//lint:ignore SA1019 users still write it
 	for _, patch := range k.PatchesStrategicMerge {
 		if !isYAMLMapping(string(patch)) {
 			add("patchesStrategicMerge", string(patch))

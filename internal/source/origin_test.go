@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -183,13 +182,4 @@ func resolveError(t testing.TB, s *Store, src app.Source) error {
 		t.Fatalf("resolve %+v: no error", src.Ref)
 	}
 	return err
-}
-
-func readAll(t testing.TB, r io.Reader) string {
-	t.Helper()
-	b, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"sync"
 	"syscall"
@@ -130,4 +131,17 @@ func (h *hook) post(ctx context.Context, address, url string) error {
 		return fmt.Errorf("the engine answered %s", response.Status)
 	}
 	return nil
+}
+
+// portOf is the port of an address http://HOST:PORT, 0 if it has none.
+func portOf(address string) int {
+	u, err := url.Parse(address)
+	if err != nil {
+		return 0
+	}
+	port, err := strconv.Atoi(u.Port())
+	if err != nil {
+		return 0
+	}
+	return port
 }

@@ -41,16 +41,14 @@ func TestMain(m *testing.M) { sandboxtest.Main(m) }
 // has a namespace $NS and a repository $REPO of its own.
 func TestScenarios(t *testing.T) {
 	cluster := sandboxtest.Cluster(t)
-	kubectl, err := exec.LookPath("kubectl")
-	if err != nil {
-		t.Fatal("kubectl is needed: ", err)
-	}
+	kubectl := sandboxtest.Kubectl(t)
+	bin := t.TempDir()
+	link(t, kubectl, filepath.Join(bin, "kubectl"))
+	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	link(t, sandboxtest.Binary(t), filepath.Join(bin, "plumb"))
 	install(t, cluster.Kubeconfig)
 	git := sandboxtest.Git(t)
 	hooks := serve(t, cluster.Kubeconfig, git)
-	bin := t.TempDir()
-	link(t, kubectl, filepath.Join(bin, "kubectl"))
-	link(t, sandboxtest.Binary(t), filepath.Join(bin, "plumb"))
 	var count atomic.Int64
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",

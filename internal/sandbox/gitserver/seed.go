@@ -3,6 +3,7 @@ package gitserver
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -11,8 +12,11 @@ import (
 // seedAuthor is who commits what Plumb itself puts into a repository.
 const seedAuthor = "Plumb <plumb@localhost>"
 
+// ErrNotEmpty: the repository has commits already.
+var ErrNotEmpty = errors.New("it has commits already")
+
 // Seed creates a repository whose first commit has the files, and returns
-// that commit's id. It fails if the repository has commits already. OnPush is
+// that commit's id. It fails with ErrNotEmpty if the repository has some already. OnPush is
 // not called.
 func (s *Server) Seed(ctx context.Context, name string, files fs.FS, message string) (commit string, err error) {
 	if err := s.Create(ctx, name); err != nil {
@@ -23,7 +27,7 @@ func (s *Server) Seed(ctx context.Context, name string, files fs.FS, message str
 		return "", fmt.Errorf("seed repository %s: %w", name, err)
 	}
 	if len(refs) > 0 {
-		return "", fmt.Errorf("seed repository %s: it has commits already", name)
+		return "", fmt.Errorf("seed repository %s: %w", name, ErrNotEmpty)
 	}
 	stream, err := fastImport(files, message)
 	if err != nil {

@@ -19,6 +19,7 @@ func versionCommand(p *program) *cobra.Command {
 	return &cobra.Command{
 		Use:               "version",
 		Short:             "Print which build of Plumb this is",
+		GroupID:           groupRun,
 		Args:              arguments(0, 0),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"plumb.dev/plumb/internal/app"
@@ -31,14 +30,8 @@ func (e *Engine) Observed(ev cluster.Event) {
 	a.mu.Lock()
 	rec, known := a.records[ev.Ref]
 	manager, rules := a.spec.FieldManager, a.spec.Policy.HealthRules
-	writing, r := a.writing[ev.Ref], a.run
+	writing := a.writing[ev.Ref]
 	a.mu.Unlock()
-	if r != nil {
-		select {
-		case r.changed <- struct{}{}:
-		default:
-		}
-	}
 	if !known || writing {
 		return
 	}
@@ -104,6 +97,7 @@ func (a *state) news(drifts []app.Drift) []app.Drift {
 // app's own writes are never taken for drift, and others' during a run are.
 type tracked struct {
 	*cluster.Writer
+	e       *Engine
 	a       *state
 	manager string
 }
@@ -118,10 +112,18 @@ func (t *tracked) Recreate(ctx context.Context, obj object.Object, opts plan.Wri
 
 func (t *tracked) note(obj object.Object, write func() (plan.Written, error)) (plan.Written, error) {
 	ref := obj.Ref()
+	t.e.mu.Lock()
+	t.e.owners[ref] = t.a.id // before it is there: a wait in this run hears of its changes
+	t.e.mu.Unlock()
 	t.a.mu.Lock()
 	t.a.writing[ref] = true
 	t.a.mu.Unlock()
 	w, err := write()
+	if err == nil {
+		t.e.mu.Lock()
+		t.e.owners[ref] = t.a.id
+		t.e.mu.Unlock()
+	}
 	t.a.mu.Lock()
 	defer t.a.mu.Unlock()
 	delete(t.a.writing, ref)
@@ -152,9 +154,4 @@ func (e *Engine) missed(a *state) bool {
 		}
 	}
 	return false
-}
-
-func sorted(in []string) []string {
-	slices.Sort(in)
-	return in
 }

@@ -36,7 +36,7 @@ func (r *run) remove(ctx context.Context, in report.Input) (app.Report, bool) {
 		return end(app.AsFailure(err, app.StageDelete))
 	}
 	in.Plan, in.Planned, in.Executed = plan.BuildDeletion(spec, facts), true, true
-	in.Outcome = apply.Run(ctx, in.Plan, apply.Options{Writer: &tracked{Writer: writer, a: r.a, manager: spec.FieldManager},
+	in.Outcome = apply.Run(ctx, in.Plan, apply.Options{Writer: &tracked{Writer: writer, e: r.e, a: r.a},
 		Await: r.awaitHealthy, Gone: r.awaitGone, Preempted: r.between, Now: time.Now})
 	if in.Outcome.Failure != nil {
 		in.Outcome.Failure.Stage = app.StageDelete

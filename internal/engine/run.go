@@ -22,7 +22,6 @@ type run struct {
 	cause app.Cause
 	began time.Time
 
-	changed chan struct{} // has room for one: an object of the app has changed
 	// between ends what may end between two writes; waits ends waits only.
 	between, waits        context.Context
 	stopBetween, stopWait context.CancelCauseFunc
@@ -41,7 +40,7 @@ func (e *Engine) work(ctx context.Context, id app.ID, cause app.Cause) {
 	if cause == app.CauseHealth && e.refreshHealth(ctx, a) {
 		return
 	}
-	r := &run{e: e, a: a, spec: spec, hash: hash, cause: cause, began: time.Now(), changed: make(chan struct{}, 1)}
+	r := &run{e: e, a: a, spec: spec, hash: hash, cause: cause, began: time.Now()}
 	r.between, r.stopBetween = context.WithCancelCause(ctx)
 	r.waits, r.stopWait = context.WithCancelCause(r.between)
 	defer r.stopBetween(nil)
@@ -131,7 +130,7 @@ func (r *run) line(ctx context.Context) (app.Report, bool) {
 		r.announce(ctx, in)
 		in.Executed = in.Plan.Writes() > 0 || r.newRevision(src.revision)
 		in.Outcome = apply.Run(ctx, in.Plan, apply.Options{
-			Writer: &tracked{Writer: writer, a: r.a, manager: spec.FieldManager},
+			Writer: &tracked{Writer: writer, e: r.e, a: r.a, manager: spec.FieldManager},
 			Await:  r.awaitHealthy, Gone: r.awaitGone, Preempted: r.between, Now: time.Now})
 		failure = in.Outcome.Failure
 	}

@@ -2,7 +2,9 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,10 +16,13 @@ import (
 	"plumb.dev/plumb/internal/plan"
 )
 
+// errWaitOver ends a wait that took longer than the app's timeout.
+var errWaitOver = errors.New("the app's timeout is over")
+
 // awaitHealthy waits until all refs are healthy. It ends early when one is
 // degraded, when the app's timeout is over (counted from the first wait for
 // this revision, so that an interrupted wait does not begin anew), and when
-// the run is pre-empted. While it waits it gives its worker slot to others.
+// the run is pre-empted.
 func (r *run) awaitHealthy(ctx context.Context, refs []object.Ref) *app.Failure {
 	pending := map[object.Ref]app.Health{}
 	for _, ref := range refs {
@@ -26,29 +31,70 @@ func (r *run) awaitHealthy(ctx context.Context, refs []object.Ref) *app.Failure 
 		}
 		pending[ref] = app.Health{}
 	}
-	deadline := time.NewTimer(time.Until(r.a.deadline(r.spec, r.hash)))
-	defer deadline.Stop()
-	for {
-		failed, failure := r.check(ctx, pending)
-		if failure != nil {
-			return failure
+	var failed []string
+	var failure *app.Failure
+	err := r.wait(ctx, r.hash, func(ctx context.Context) error {
+		return r.e.opts.Cluster.Await(ctx, refs, func() bool {
+			failed, failure = r.check(ctx, pending)
+			return failure != nil || len(failed) > 0 || len(pending) == 0
+		})
+	})
+	switch {
+	case errors.Is(err, errWaitOver):
+		var lines []string
+		for ref, h := range pending {
+			lines = append(lines, describe(ref, h))
 		}
-		if len(failed) > 0 {
-			return app.Fail(app.StageHealth, app.ReasonUnhealthy, "failed early due to stalled resources: [%s]", strings.Join(failed, ", "))
-		}
-		if len(pending) == 0 {
-			return nil
-		}
-		if failure := r.pause(ctx, deadline.C, pending); failure != nil {
-			return failure
-		}
+		slices.Sort(lines)
+		return app.Fail(app.StageHealth, app.ReasonTimeout, "timeout waiting for: [%s]", strings.Join(lines, ", "))
+	case err != nil:
+		return waitFailure(err, app.StageHealth)
+	case len(failed) > 0:
+		slices.Sort(failed)
+		return app.Fail(app.StageHealth, app.ReasonUnhealthy, "failed early due to stalled resources: [%s]", strings.Join(failed, ", "))
 	}
+	return failure
+}
+
+// awaitGone waits until refs no longer exist.
+func (r *run) awaitGone(ctx context.Context, refs []object.Ref) *app.Failure {
+	err := r.wait(ctx, r.hash+"/gone", func(ctx context.Context) error { return r.e.opts.Cluster.WaitGone(ctx, refs) })
+	if err == nil {
+		return nil
+	}
+	return waitFailure(err, app.StageDelete)
+}
+
+// wait runs a wait until the app's timeout or until something more urgent
+// comes up. Meanwhile the worker slot is given to others.
+func (r *run) wait(ctx context.Context, what string, wait func(context.Context) error) error {
+	ctx, cancel := context.WithDeadlineCause(ctx, r.a.deadline(r.spec, what), errWaitOver)
+	defer cancel()
+	ctx, preempt := context.WithCancelCause(ctx)
+	defer preempt(nil)
+	defer context.AfterFunc(r.waits, func() { preempt(context.Cause(r.waits)) })()
+	<-r.e.slots
+	defer func() { r.e.slots <- struct{}{} }()
+	return wait(ctx)
+}
+
+// waitFailure says why a wait ended before its time.
+func waitFailure(err error, stage app.Stage) *app.Failure {
+	if failure := new(app.Failure); errors.As(err, &failure) {
+		ended := *failure
+		ended.Stage = stage
+		return &ended
+	}
+	return app.Fail(stage, app.ReasonTerminated, "stopped: %w", err)
 }
 
 // check assesses the pending objects and drops those that are well.
 func (r *run) check(ctx context.Context, pending map[object.Ref]app.Health) (failed []string, _ *app.Failure) {
 	for ref := range pending {
 		h, err := r.e.assess(ctx, r.a, ref, r.spec.Policy.HealthRules)
+		if ctx.Err() != nil {
+			return nil, nil // the wait is over; why, its context tells
+		}
 		if err != nil {
 			return nil, app.AsFailure(err, app.StageHealth)
 		}
@@ -73,46 +119,6 @@ func suffix(sep, text string) string {
 		return ""
 	}
 	return sep + text
-}
-
-// pause waits for the next change of an object of the app.
-func (r *run) pause(ctx context.Context, deadline <-chan time.Time, pending map[object.Ref]app.Health) *app.Failure {
-	<-r.e.slots
-	defer func() { r.e.slots <- struct{}{} }()
-	select {
-	case <-r.changed:
-		return nil
-	case <-r.waits.Done():
-		return app.AsFailure(context.Cause(r.waits), app.StageHealth)
-	case <-ctx.Done():
-		return app.Fail(app.StageHealth, app.ReasonTerminated, "stopped: %w", context.Cause(ctx))
-	case <-deadline:
-		var lines []string
-		for ref, h := range pending {
-			lines = append(lines, describe(ref, h))
-		}
-		return app.Fail(app.StageHealth, app.ReasonTimeout, "timeout waiting for: [%s]", strings.Join(sorted(lines), ", "))
-	}
-}
-
-// awaitGone waits until refs no longer exist.
-func (r *run) awaitGone(ctx context.Context, refs []object.Ref) *app.Failure {
-	deadline := time.NewTimer(time.Until(r.a.deadline(r.spec, r.hash+"/gone")))
-	defer deadline.Stop()
-	for {
-		left := map[object.Ref]app.Health{}
-		for _, ref := range refs {
-			if live, there := r.e.opts.Cluster.Live(ref, r.spec.FieldManager); there && live.Exists {
-				left[ref] = app.Health{Status: app.Progressing, Message: "being deleted"}
-			}
-		}
-		if len(left) == 0 {
-			return nil
-		}
-		if failure := r.pause(ctx, deadline.C, left); failure != nil {
-			return failure
-		}
-	}
 }
 
 // deadline is when waiting for what this spec and revision delivered is over.

@@ -123,17 +123,20 @@ func (c *cluster) define(ctx context.Context) (kept []string, err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, servedWithin)
 	defer cancel()
-	for _, resource := range []schema.GroupVersionResource{gitRepositories, kustomizations, applications} {
-		if err := c.served(ctx, resource); err != nil {
+	for _, crd := range crds {
+		if err := c.served(ctx, crd); err != nil {
 			return nil, err
 		}
 	}
 	return kept, nil
 }
 
-// served returns when a custom resource can be listed. Its definition is
+// served returns when the objects of a definition can be listed. It is
 // established some time before that, and nothing tells the moment.
-func (c *cluster) served(ctx context.Context, resource schema.GroupVersionResource) error {
+func (c *cluster) served(ctx context.Context, crd *unstructured.Unstructured) error {
+	resource := schema.GroupVersionResource{Version: storedVersion(crd)}
+	resource.Group, _, _ = unstructured.NestedString(crd.Object, "spec", "group")
+	resource.Resource, _, _ = unstructured.NestedString(crd.Object, "spec", "names", "plural")
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
 	for {
@@ -144,10 +147,21 @@ func (c *cluster) served(ctx context.Context, resource schema.GroupVersionResour
 		select {
 		case <-again.C:
 		case <-ctx.Done():
-			return problem(fmt.Sprintf("kubectl describe crd %s tells why", resource.GroupResource()),
-				"%s are defined, but not served after %s", resource.Resource, servedWithin)
+			return problem(fmt.Sprintf("kubectl describe crd %s tells why", crd.GetName()),
+				"%s is defined, but not served after %s", crd.GetName(), servedWithin)
 		}
 	}
+}
+
+func storedVersion(crd *unstructured.Unstructured) string {
+	versions, _, _ := unstructured.NestedSlice(crd.Object, "spec", "versions")
+	for _, v := range versions {
+		if v, ok := v.(map[string]any); ok && v["storage"] == true {
+			name, _ := v["name"].(string)
+			return name
+		}
+	}
+	return ""
 }
 
 // ensure applies an object, unless it is as `up` last applied it.

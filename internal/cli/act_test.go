@@ -26,6 +26,9 @@ func TestSuspendAndResume(t *testing.T) {
 	f.run("sync", "app/shop", "-n", f.namespace).wants(t, ExitNo, nil, []string{"application/shop is suspended"})
 
 	f.run("resume", "--all", "-n", f.namespace).wants(t, ExitOK, []string{"kustomization/" + f.namespace + "/shop resumed", "application/" + f.namespace + "/shop resumed"}, nil)
+	if r := f.run("resume", "--all", "-n", f.namespace).wants(t, ExitOK, nil, []string{"nothing to do"}); r.stdout != "" {
+		t.Errorf("told of what did not change:\n%s", r.stdout)
+	}
 	spec := f.get("ks/shop").Object["spec"].(map[string]any)
 	if _, ok := spec["suspend"]; ok {
 		t.Error("spec.suspend is left behind")

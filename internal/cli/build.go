@@ -99,6 +99,9 @@ func (p *program) buildObjects(ctx context.Context, out, stderr io.Writer, opts 
 	for _, w := range result.Warnings {
 		fmt.Fprintf(stderr, "warning: %s\n", warningText(w))
 	}
+	if len(result.Objects) == 0 {
+		fmt.Fprintf(stderr, "%s holds no manifests\n", dir)
+	}
 	return writeObjects(out, format, result.Objects, opts.showSecrets)
 }
 

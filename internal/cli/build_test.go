@@ -40,6 +40,8 @@ metadata: {name: one}
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: two}
+-- empty/readme.md --
+Nothing to see.
 -- broken/bad.yaml --
 apiVersion: v1
 kind: ConfigMap
@@ -79,6 +81,7 @@ func TestBuildDirectory(t *testing.T) {
 	run(t.Context(), Environment{}, "build", plain, "-o", "name", "--recurse").wants(t, ExitOK, []string{"ConfigMap/one", "ConfigMap/two"}, nil)
 	run(t.Context(), Environment{}, "build", plain, "-o", "name", "--mode", "generated").wants(t, ExitOK, []string{"ConfigMap/one", "ConfigMap/two"}, nil)
 	run(t.Context(), Environment{}, "build", plain, "--mode", "kustomize").wants(t, ExitContent, nil, []string{"there is no kustomization.yaml", "hint: add a kustomization.yaml"})
+	run(t.Context(), Environment{}, "build", filepath.Join(repo.Dir, "empty")).wants(t, ExitOK, nil, []string{"holds no manifests"})
 	run(t.Context(), Environment{}, "build", filepath.Join(repo.Dir, "broken")).wants(t, ExitContent, nil, []string{"plumb: broken/bad.yaml:"})
 	run(t.Context(), Environment{}, "build", filepath.Join(repo.Dir, "outside")).wants(t, ExitContent, nil, []string{"outside/kustomization.yaml"})
 	run(t.Context(), Environment{}, "build", filepath.Join(repo.Dir, "nowhere")).wants(t, ExitNotFound, nil, []string{"is no directory"})

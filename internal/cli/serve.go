@@ -116,6 +116,7 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 		Delivering: func() {
 			log.Info("delivering", "cluster", config.Host, "http", address, "version", p.build.Version)
 			ready(address)
+			returnMemory()
 		},
 	})
 }

@@ -42,13 +42,13 @@ func suspendOrResume(p *program, on bool, cmd *cobra.Command) *cobra.Command {
 	cmd.Args = arguments(0, -1)
 	cmd.ValidArgsFunction = p.complete(true)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return p.suspend(cmd.Context(), cmd.OutOrStdout(), opts, on, args)
+		return p.suspend(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), opts, on, args)
 	}
 	cmd.Flags().BoolVar(&opts.all, "all", false, "all apps of the namespace that -n names, or with -A of the cluster")
 	return cmd
 }
 
-func (p *program) suspend(ctx context.Context, out io.Writer, opts suspendOptions, on bool, args []string) error {
+func (p *program) suspend(ctx context.Context, out, stderr io.Writer, opts suspendOptions, on bool, args []string) error {
 	if _, err := p.format(); err != nil {
 		return err
 	}
@@ -73,14 +73,20 @@ func (p *program) suspend(ctx context.Context, out io.Writer, opts suspendOption
 		return err
 	}
 	if opts.all {
+		// Only those that change are told of.
 		streams, err := c.streams(ctx, selection{kinds: appKinds()}, namespace)
 		if err != nil {
 			return err
 		}
 		for _, s := range streams {
 			for _, u := range s.start.items {
-				targets = append(targets, target{s.kind, u})
+				if t := (target{s.kind, u}); t.view().Suspended != on {
+					targets = append(targets, t)
+				}
 			}
+		}
+		if len(targets) == 0 {
+			fmt.Fprintln(stderr, "nothing to do")
 		}
 	}
 	for _, t := range targets {

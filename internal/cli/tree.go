@@ -93,9 +93,11 @@ func treeRows(n *node, prefix, below string) [][]cell {
 	if n.Note != "" {
 		message = n.Note
 	}
-	rows := [][]cell{{
-		{text: prefix + n.Ref.String()}, syncCell(n.Sync), healthCell(n.Health.Status), messageCell(message),
-	}}
+	last := cell{} // empty rather than a dash: most are
+	if message != "" {
+		last = messageCell(message)
+	}
+	rows := [][]cell{{{text: prefix + n.Ref.String()}, syncCell(n.Sync), healthCell(n.Health.Status), last}}
 	for i, child := range n.Children {
 		branch, next := "├── ", "│   "
 		if i == len(n.Children)-1 {

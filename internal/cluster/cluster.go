@@ -83,7 +83,7 @@ func Connect(config *rest.Config, opts Options) (*Cluster, error) {
 	config = rest.CopyConfig(config)
 	config.QPS = -1 // the gate bounds what is in flight instead
 	config.Timeout = 0
-	config.UserAgent = strings.TrimSuffix("plumb/"+opts.Version, "/")
+	config.UserAgent = strings.TrimSuffix("plumb-engine/"+opts.Version, "/")
 	config.WarningHandlerWithContext = rest.NoWarnings{}
 	if config.Dial == nil {
 		config.Dial = (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext

@@ -63,7 +63,7 @@ func (e *Engine) unblock(ev cluster.Event) {
 	}
 	e.mu.RUnlock()
 	for _, id := range blocked {
-		e.trigger(id, app.CauseRetry, healthDelay)
+		e.trigger(id, app.CauseDepends, healthDelay)
 	}
 }
 

@@ -120,6 +120,7 @@ func (r *run) line(ctx context.Context) (app.Report, bool) {
 	// plan
 	in.Plan, in.Intent, in.Planned = plan.Build(plan.Input{Spec: spec, Objects: desired, Facts: facts, Intent: intent}), intent, true
 	if in.Plan.Refused != nil {
+		in.Health = r.healthOf(ctx, in.Plan) // what is there fares as it did
 		return end(in.Plan.Refused)
 	}
 	in.Warnings = append(in.Warnings, in.Plan.Warnings...)

@@ -76,6 +76,11 @@ func Decide(spec app.Spec, s Situation) Intent {
 
 func decideRetry(spec app.Spec, s Situation, in Intent) Intent {
 	last, policy := s.LastSync, spec.Policy
+	if s.Cause == app.CauseDepends {
+		// What stood against it has come about: no try is used up, none waited for.
+		in.Apply, in.Retry = true, last.Retries
+		return in
+	}
 	in.Retry = last.Retries + 1
 	if policy.RetryInterval > 0 {
 		in.Apply = true

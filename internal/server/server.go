@@ -61,6 +61,10 @@ func Run(ctx context.Context, opts Options) error {
 			opts.Listening(listener.Addr())
 		}
 	}
+	// The embedded control plane is the same binary: by this name an audit log
+	// tells the engine from it.
+	opts.Config = rest.CopyConfig(opts.Config)
+	opts.Config.UserAgent = "plumb-engine/" + opts.Version
 	sources := source.Open(source.Options{Dir: filepath.Join(opts.Dir, "git"), Local: opts.LocalSources, Proxy: http.ProxyFromEnvironment})
 	ctl, err := controller.New(controller.Options{Config: opts.Config, Log: opts.Log, ControlNamespace: opts.ControlNamespace})
 	if err != nil {

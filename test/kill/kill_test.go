@@ -5,8 +5,10 @@ package kill
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -55,7 +57,8 @@ func TestKills(t *testing.T) {
 	head := w.commit(random)
 	w.converged(head)
 	w.compare()
-	w.restartWritesNothing()
+	w.restartWritesNothing(random)
+	w.idleAsksNothing()
 }
 
 // world is a cluster, an engine and a repository.
@@ -79,7 +82,8 @@ type world struct {
 func begin(t *testing.T) *world {
 	w := &world{t: t, dir: sandboxtest.Dir(t), uids: map[string]types.UID{}, kills: map[string]int{},
 		files: map[string]map[string]string{"flux": {}, "argo": {}}}
-	w.options = sandbox.Options{Executable: sandboxtest.Binary(t), Dir: filepath.Join(w.dir, "kubernetes")}
+	w.options = sandbox.Options{Executable: sandboxtest.Binary(t), Dir: filepath.Join(w.dir, "kubernetes"),
+		AuditLog: filepath.Join(w.dir, "audit.log")}
 	w.cluster = sandboxtest.Start(t, w.options)
 	w.core = sandboxtest.Client(t, w.cluster)
 	var err error
@@ -305,17 +309,68 @@ func (w *world) compare() {
 }
 
 // restartWritesNothing reads the API server's own count of requests around a
-// restart of an engine that has nothing to do.
-func (w *world) restartWritesNothing() {
+// restart of an engine that has nothing to do, and then around a commit, which
+// it must show.
+func (w *world) restartWritesNothing(random *rand.Rand) {
 	w.engine.Kill()
 	before := w.settled()
 	w.startEngine()
 	after := w.settled()
-	for key, n := range after {
-		if n != before[key] && isWrite(key) {
-			w.t.Errorf("a restart with nothing to do wrote: %s %v times\n%s", key, n-before[key], w.tail())
+	if writes := written(before, after); len(writes) > 0 {
+		w.t.Errorf("a restart with nothing to do wrote: %v\n%s", writes, w.tail())
+	}
+	w.converged(w.commit(random))
+	if writes := written(after, w.settled()); len(writes) == 0 {
+		w.t.Error("a commit shows no write: the count is not one")
+	}
+}
+
+// idleAsksNothing reads the API server's audit log: an engine with nothing to
+// do makes no request but watches.
+func (w *world) idleAsksNothing() {
+	w.settled()
+	log, err := os.Open(w.options.AuditLog)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer log.Close()
+	if _, err := log.Seek(0, io.SeekEnd); err != nil {
+		w.t.Fatal(err)
+	}
+	idle := time.NewTimer(15 * time.Second)
+	<-idle.C
+	data, err := io.ReadAll(log)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	others := 0
+	for line := range strings.Lines(string(data)) {
+		var event struct {
+			Verb, UserAgent, RequestURI string
+		}
+		if err := json.Unmarshal([]byte(line), &event); err != nil {
+			w.t.Fatalf("%q: %v", line, err)
+		}
+		switch {
+		case !strings.HasPrefix(event.UserAgent, "plumb-engine/"):
+			others++
+		case event.Verb != "watch":
+			w.t.Errorf("idle, the engine asks: %s %s", event.Verb, event.RequestURI)
 		}
 	}
+	if others == 0 {
+		w.t.Error("the audit log shows nobody: it is not one")
+	}
+}
+
+func written(before, after map[string]float64) map[string]float64 {
+	out := map[string]float64{}
+	for key, n := range after {
+		if n != before[key] && isWrite(key) {
+			out[key] = n - before[key]
+		}
+	}
+	return out
 }
 
 // settled reads the counters until they have not moved for two seconds, apart
@@ -377,4 +432,3 @@ func isWrite(key string) bool {
 	}
 	return false
 }
-

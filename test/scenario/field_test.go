@@ -10,10 +10,18 @@ import (
 )
 
 // field reads a kubectl jsonpath, such as {.status.phase}; "" if it is absent.
-// Ready stands for the Ready condition as status/reason/message.
+// Ready stands for the Ready condition as status/reason/message, Conditions for
+// all conditions of an Application as type: message, and Sync for its sync
+// status/health/phase of the operation.
 func field(u *unstructured.Unstructured, path string) string {
 	if path == "Ready" {
 		path = `{range .status.conditions[?(@.type=="Ready")]}{.status}/{.reason}/{.message}{end} gen={.status.observedGeneration}/{.metadata.generation}`
+	}
+	switch path {
+	case "Conditions":
+		path = `{range .status.conditions[*]}{.type}: {.message}{"\n"}{end}`
+	case "Sync":
+		path = `{.status.sync.status}/{.status.health.status}/{.status.operationState.phase}`
 	}
 	j := jsonpath.New("field").AllowMissingKeys(true)
 	if err := j.Parse(path); err != nil {

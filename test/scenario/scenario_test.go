@@ -56,7 +56,7 @@ func TestScenarios(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			ns := fmt.Sprintf("s%d-%s", count.Add(1), strings.ToLower(filepath.Base(env.WorkDir)))
 			ns = strings.TrimPrefix(ns, "script-")
-			proxy := newGate(git.URL())
+			proxy := newGate(git.URL(), filepath.Dir(git.Dir(ns)))
 			env.Defer(proxy.Close)
 			env.Values["switch"], env.Values["hooks"] = proxy, hooks
 			repo := proxy.URL + "/" + ns + ".git"
@@ -73,7 +73,7 @@ func TestScenarios(t *testing.T) {
 			return prepare(env, git, ns)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"push": push, "apply": apply, "subst": subst, "until": until, "git-server": gitServer,
+			"push": push, "apply": apply, "subst": subst, "until": until, "git-server": gitServer, "hook": hook,
 		},
 	})
 }
@@ -161,38 +161,63 @@ func serve(t *testing.T, kubeconfig string, git *gitserver.Server) (hooks string
 	}
 }
 
-// gate is a proxy before the Git server that a script can shut.
+// gate is a proxy before the Git server that a script can shut, or put behind a
+// password.
 type gate struct {
 	*httptest.Server
-	shut atomic.Bool
+	dir     string // of the repositories
+	shut    atomic.Bool
+	private atomic.Pointer[gitserver.Server] // nil while no password is asked for
 }
 
-func newGate(target string) *gate {
+func newGate(target, dir string) *gate {
 	u, err := url.Parse(target)
 	if err != nil {
 		panic(err)
 	}
-	g := &gate{}
+	g := &gate{dir: dir}
 	proxy := httputil.NewSingleHostReverseProxy(u)
 	g.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if g.shut.Load() {
 			panic(http.ErrAbortHandler) // closes the connection without an answer
+		}
+		if private := g.private.Load(); private != nil {
+			private.ServeHTTP(w, r)
+			return
 		}
 		proxy.ServeHTTP(w, r)
 	}))
 	return g
 }
 
-// gitServer shuts or opens the script's way to the Git server.
+// gitServer shuts or opens the script's way to the Git server, or lets a
+// server that asks for a password answer there.
 func gitServer(ts *testscript.TestScript, neg bool, args []string) {
-	if len(args) != 1 || neg {
-		ts.Fatalf("usage: git-server up|down")
+	g := ts.Value("switch").(*gate)
+	switch {
+	case neg:
+		ts.Fatalf("unsupported: ! git-server")
+	case len(args) == 1 && (args[0] == "up" || args[0] == "down"):
+		g.shut.Store(args[0] == "down")
+	case len(args) == 3 && args[0] == "private":
+		private, err := gitserver.New(gitserver.Options{Dir: g.dir, Username: args[1], Password: args[2]})
+		ts.Check(err)
+		g.private.Store(private)
+	default:
+		ts.Fatalf("usage: git-server up|down|private USER PASSWORD")
 	}
-	ts.Value("switch").(*gate).shut.Store(args[0] == "down")
+}
+
+// hook tells the engine of a push that the script made by itself.
+func hook(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 0 || neg {
+		ts.Fatalf("usage: hook")
+	}
+	tell(ts)
 }
 
 // push commits all of $WORK/repo, with $NS and $REPO filled in, pushes it and
-// tells the engine, as a webhook of the Git host would.
+// tells the engine, as a webhook of the Git host would. $COMMIT is its hash.
 func push(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 || neg {
 		ts.Fatalf("usage: push MESSAGE")
@@ -210,6 +235,8 @@ func push(ts *testscript.TestScript, neg bool, args []string) {
 	for _, cmd := range [][]string{{"add", "-A"}, {"commit", "-q", "--allow-empty", "-m", args[0]}, {"push", "-q", "origin", "HEAD:main"}} {
 		ts.Check(ts.Exec("git", append([]string{"-C", dir}, cmd...)...))
 	}
+	ts.Check(ts.Exec("git", "-C", dir, "rev-parse", "HEAD"))
+	ts.Setenv("COMMIT", strings.TrimSpace(ts.ReadFile("stdout")))
 	tell(ts)
 }
 
@@ -254,7 +281,9 @@ func apply(ts *testscript.TestScript, neg bool, args []string) {
 
 // until waits, by a watch, until a field of a resource contains a text:
 //
-//	until [-not] RESOURCE[.VERSION.GROUP]/NAME JSONPATH TEXT
+//	[!] until RESOURCE[.VERSION.GROUP]/[NAMESPACE/]NAME JSONPATH TEXT
+//
+// Nothing between the slashes is for resources without a namespace.
 func until(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 3 {
 		ts.Fatalf("usage: [!] until RESOURCE/NAME JSONPATH TEXT")
@@ -270,11 +299,17 @@ var plurals = map[string]schema.GroupVersionResource{
 	"cm":         {Version: "v1", Resource: "configmaps"},
 	"deployment": {Group: "apps", Version: "v1", Resource: "deployments"},
 	"service":    {Version: "v1", Resource: "services"},
+	"secret":     {Version: "v1", Resource: "secrets"},
+	"namespace":  {Version: "v1", Resource: "namespaces"},
 }
 
 func await(ts *testscript.TestScript, resource, path, want string, absent bool) error {
 	kind, name, _ := strings.Cut(resource, "/")
 	gvr, ok := plurals[kind]
+	if resource, gv, long := strings.Cut(kind, "."); long {
+		version, group, _ := strings.Cut(gv, ".")
+		gvr, ok = schema.GroupVersionResource{Group: group, Version: version, Resource: resource}, true
+	}
 	if !ok {
 		return fmt.Errorf("%q is none of the known kinds", kind)
 	}

@@ -1,6 +1,10 @@
 package flux
 
-import "plumb.dev/plumb/internal/app"
+import (
+	"strings"
+
+	"plumb.dev/plumb/internal/app"
+)
 
 // outcome is what a failure means in the words of Flux.
 type outcome struct {
@@ -60,8 +64,13 @@ func translate(table []translation, f *app.Failure) outcome {
 
 // failureMessage is what a condition and an event say of a failure.
 func failureMessage(f *app.Failure) string {
-	if f.Hint == "" {
-		return f.Error()
+	message := f.Error()
+	const noPath = "kustomization path not found: " // people look for it
+	if f.Stage == app.StageRender && f.Reason == app.ReasonPathNotFound && !strings.HasPrefix(message, noPath) {
+		message = noPath + message
 	}
-	return f.Error() + " (" + f.Hint + ")"
+	if f.Hint == "" {
+		return message
+	}
+	return message + " (" + f.Hint + ")"
 }

@@ -106,7 +106,7 @@ func viewState(u *unstructured.Unstructured, status map[string]any, ready condit
 		return app.StateRunning, "Deleting", "being deleted"
 	case ready == condition{}:
 		return app.StateRunning, "", "waiting to be reconciled"
-	case seen > 0 && seen < u.GetGeneration():
+	case seen > 0 && seen < u.GetGeneration() && section(u.Object, "spec")["suspend"] != true: // suspending is a change, too
 		return app.StateRunning, ready.reason, "the spec changed and is waiting to be reconciled"
 	case ready.status == "True":
 		return app.StateReady, ready.reason, ready.message

@@ -97,6 +97,10 @@ func TestViewOfAKustomization(t *testing.T) {
 	if v := View(u); v.State != app.StateRunning {
 		t.Errorf("after a change of the spec: %s", v.State)
 	}
+	u.Object["spec"].(map[string]any)["suspend"] = true
+	if v := View(u); v.State != app.StateReady || !v.Suspended {
+		t.Errorf("once it is suspended: %s, suspended %t", v.State, v.Suspended)
+	}
 	now := metav1.Now()
 	u.SetDeletionTimestamp(&now)
 	if v := View(u); v.State != app.StateRunning || v.Reason != "Deleting" {

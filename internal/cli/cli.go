@@ -115,7 +115,7 @@ const (
 // commands is the list of all commands.
 func commands(p *program) []*cobra.Command {
 	return []*cobra.Command{
-		getCommand(p), treeCommand(p), driftCommand(p), eventsCommand(p),
+		getCommand(p), treeCommand(p), driftCommand(p), diffCommand(p), eventsCommand(p),
 		reconcileCommand(p), syncCommand(p), suspendCommand(p), resumeCommand(p),
 		buildCommand(p),
 		upCommand(p), serveCommand(p), installCommand(p),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -44,8 +45,19 @@ func Classify(op string, ref object.Ref, origin object.Origin, err error) *app.F
 		stage = app.StageObserve
 	}
 	return &app.Failure{Stage: stage, Reason: reason, Hint: hint,
-		Err: &apiError{message: what + ": " + object.RedactError(ref, err.Error()), status: statusOf(err), context: contextError(err)}}
+		Err: &apiError{message: what + ": " + shown(ref, err), status: statusOf(err), context: contextError(err)}}
 }
+
+// shown is the message of err without what it may quote of a Secret. A refusal
+// by RBAC quotes the identity and what it lacks, never content.
+func shown(ref object.Ref, err error) string {
+	if message := err.Error(); apierrors.IsForbidden(err) && rbacRefusal.MatchString(message) {
+		return message
+	}
+	return object.RedactError(ref, err.Error())
+}
+
+var rbacRefusal = regexp.MustCompile(`^[a-z0-9.-]+ "[^"]*" is forbidden: User "[^"]*" cannot [a-z]+ resource "[^"]*" in API group "[^"]*"( in the namespace "[^"]*"| at the cluster scope)$`)
 
 // apiError shows a redacted message and still answers to apierrors.IsNotFound
 // and errors.Is(err, context.Canceled). It holds neither the original message

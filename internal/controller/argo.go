@@ -62,15 +62,13 @@ func (c *Controller) setApplication(u *unstructured.Unstructured) {
 // about it: its project and the credentials of its repository.
 func (c *Controller) decodeApplication(u *unstructured.Unstructured) (app.Spec, app.Source) {
 	spec, src := argo.DecodeApplication(u, c.argo)
-	namespace := c.argo.ControlNamespace
-	if namespace == "" {
-		namespace = "argocd"
-	}
-	project := c.find(projectResource, namespace, argo.Project(u))
+	project := c.find(projectResource, c.controlNamespace(), argo.Project(u))
 	if failure := argo.CheckProject(u, project, c.argo); failure != nil && spec.Invalid == nil && spec.Deletion == nil {
 		spec.Invalid = failure
 	}
-	spec.Permits = func(ref object.Ref, namespaced bool) *app.Failure { return argo.PermitsObject(u, project, ref, namespaced) }
+	spec.Permits = func(ref object.Ref, namespaced bool) *app.Failure {
+		return argo.PermitsObject(u, project, ref, namespaced)
+	}
 	if src.URL != "" {
 		c.mu.Lock()
 		secrets := slices.Collect(maps.Values(c.secrets))
@@ -213,8 +211,7 @@ func (c *Controller) removedProject(u *unstructured.Unstructured) {
 }
 
 func (c *Controller) setSecret(u *unstructured.Unstructured) {
-	if c.argo.ControlNamespace != "" && u.GetNamespace() != c.argo.ControlNamespace ||
-		c.argo.ControlNamespace == "" && u.GetNamespace() != "argocd" {
+	if u.GetNamespace() != c.controlNamespace() {
 		return
 	}
 	var secret corev1.Secret
@@ -222,9 +219,7 @@ func (c *Controller) setSecret(u *unstructured.Unstructured) {
 		c.log.Warn("repository Secret cannot be read", "secret", u.GetName())
 		return
 	}
-	c.mu.Lock()
-	c.secrets[secret.Name] = argo.SecretData{Name: secret.Name, Labels: secret.Labels, Data: secret.Data}
-	c.mu.Unlock()
+	c.noteSecret(&secret)
 	c.redecode()
 }
 

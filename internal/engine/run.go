@@ -80,7 +80,7 @@ func (r *run) line(ctx context.Context) (app.Report, bool) {
 	}
 
 	// fetch
-	src, waiting, failure := r.fetch()
+	src, waiting, failure := r.fetch(ctx)
 	if waiting {
 		return app.Report{}, false
 	}
@@ -96,29 +96,21 @@ func (r *run) line(ctx context.Context) (app.Report, bool) {
 	}
 	in.Warnings, in.Rendered = rendered.warnings, rendered.mode
 
-	// observe
+	// observe, plan
 	cl, writer, failure := r.e.cluster(spec.Target)
 	if failure != nil {
 		return end(failure)
 	}
-	kinds, err := cl.Kinds(ctx, plan.GVKs(rendered.objects, spec.Recorded))
-	if err != nil {
-		return end(app.AsFailure(err, app.StageObserve))
-	}
-	desired, warnings, failure := plan.Prepare(rendered.objects, spec, kinds)
+	in.Intent = plan.Decide(spec, plan.Situation{Cause: r.cause, Revision: src.revision.Commit, SpecHash: r.hash,
+		LastSync: spec.LastSync, Now: time.Now()})
+	intent := in.Intent
+	var warnings []app.Warning
+	in.Plan, warnings, failure = r.plan(ctx, cl, writer, spec, rendered, intent)
+	in.Warnings = append(in.Warnings, warnings...)
 	if failure != nil {
 		return end(failure)
 	}
-	in.Warnings = append(in.Warnings, warnings...)
-	intent := plan.Decide(spec, plan.Situation{Cause: r.cause, Revision: src.revision.Commit, SpecHash: r.hash,
-		LastSync: spec.LastSync, Now: time.Now()})
-	facts, err := writer.Observe(ctx, r.query(desired, intent))
-	if err != nil {
-		return end(app.AsFailure(err, app.StageObserve))
-	}
-
-	// plan
-	in.Plan, in.Intent, in.Planned = plan.Build(plan.Input{Spec: spec, Objects: desired, Facts: facts, Intent: intent}), intent, true
+	in.Planned = true
 	if in.Plan.Refused != nil {
 		in.Health = r.healthOf(ctx, in.Plan) // what is there fares as it did
 		return end(in.Plan.Refused)
@@ -152,13 +144,31 @@ func (r *run) line(ctx context.Context) (app.Report, bool) {
 	return rep, true
 }
 
+// plan observes what the cluster holds of what was rendered, and plans what
+// follows from it.
+func (r *run) plan(ctx context.Context, cl *cluster.Cluster, writer *cluster.Writer, spec app.Spec, rendered rendering, intent plan.Intent) (plan.Plan, []app.Warning, *app.Failure) {
+	kinds, err := cl.Kinds(ctx, plan.GVKs(rendered.objects, spec.Recorded))
+	if err != nil {
+		return plan.Plan{}, nil, app.AsFailure(err, app.StageObserve)
+	}
+	desired, warnings, failure := plan.Prepare(rendered.objects, spec, kinds)
+	if failure != nil {
+		return plan.Plan{}, warnings, failure
+	}
+	facts, err := writer.Observe(ctx, query(spec, desired, intent))
+	if err != nil {
+		return plan.Plan{}, warnings, app.AsFailure(err, app.StageObserve)
+	}
+	return plan.Build(plan.Input{Spec: spec, Objects: desired, Facts: facts, Intent: intent}), warnings, nil
+}
+
 // query says what to observe. Several changes at once are all predicted before
 // the first is written, so that a refusal leaves the cluster untouched; undoing
 // drift goes straight to the write.
-func (r *run) query(desired []object.Object, intent plan.Intent) plan.Query {
-	q := plan.Query{Desired: desired, Recorded: r.spec.Recorded, Manager: r.spec.FieldManager, Mark: r.spec.Mark,
-		Switches: r.spec.Policy.Switches, Ignore: r.spec.Policy.Ignore, Waves: r.spec.Policy.WaveAnnotations}
-	if ns := plan.NamespaceOf(r.spec); !ns.IsZero() {
+func query(spec app.Spec, desired []object.Object, intent plan.Intent) plan.Query {
+	q := plan.Query{Desired: desired, Recorded: spec.Recorded, Manager: spec.FieldManager, Mark: spec.Mark,
+		Switches: spec.Policy.Switches, Ignore: spec.Policy.Ignore, Waves: spec.Policy.WaveAnnotations}
+	if ns := plan.NamespaceOf(spec); !ns.IsZero() {
 		q.Namespace = ns
 	}
 	switch {
@@ -177,10 +187,14 @@ func (r *run) newRevision(rev app.Revision) bool {
 
 // fetch gives the current revision of the app's source. It waits, by telling
 // so, for a source that has not been looked at yet.
-func (r *run) fetch() (sourceNow, bool, *app.Failure) {
+func (r *run) fetch(ctx context.Context) (sourceNow, bool, *app.Failure) {
 	id := r.spec.Source
 	if id.Kind == "" && r.spec.Request != nil && r.spec.Request.Refresh {
 		r.e.refresh(id)
+	}
+	if r.spec.Request != nil && r.spec.Request.Revision != "" {
+		src, failure := r.e.at(ctx, id, r.spec.Request.Revision)
+		return src, false, failure
 	}
 	src, there := r.e.current(id)
 	switch {

@@ -289,3 +289,22 @@ func (e *Engine) refresh(id app.SourceID) {
 	s.mu.Unlock()
 	s.once()
 }
+
+// at gives a source at another revision than its own, as a user asks for.
+func (e *Engine) at(ctx context.Context, id app.SourceID, revision string) (sourceNow, *app.Failure) {
+	e.mu.RLock()
+	s := e.sources[id]
+	e.mu.RUnlock()
+	if s == nil {
+		return sourceNow{}, app.Fail(app.StageFetch, app.ReasonSourceNotFound, "source %s not found", id)
+	}
+	s.mu.Lock()
+	src := s.src
+	s.mu.Unlock()
+	src.Ref = app.GitRef{Any: revision}
+	found, repo, err := e.opts.Sources.Resolve(ctx, src, time.Now())
+	if err != nil {
+		return sourceNow{url: src.URL}, app.AsFailure(err, app.StageFetch)
+	}
+	return sourceNow{url: src.URL, looked: true, revision: found, repo: repo, exclude: src.UseIgnore, ignore: src.Ignore}, nil
+}

@@ -83,9 +83,11 @@ func (b *builder) build() Plan {
 	if len(b.refused) > 0 {
 		b.refuse(joinFailures(b.refused))
 	} else if b.wipes() {
-		b.refuse(app.Fail(app.StagePlan, app.ReasonEmpty,
+		why := app.Fail(app.StagePlan, app.ReasonEmpty,
 			"nothing is left to deliver: all %d objects of the app would be deleted", len(b.Spec.Recorded)).
-			WithHint("allow empty in the app's sync policy if that is meant"))
+			WithHint("allow empty in the app's sync policy if that is meant")
+		why.Retry.Never = true // only a commit, or the policy, changes it
+		b.refuse(why)
 	}
 	if b.plan.Refused == nil {
 		b.group()

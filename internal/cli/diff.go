@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"plumb.dev/plumb/internal/app"
+	remote "plumb.dev/plumb/internal/cluster"
+	"plumb.dev/plumb/internal/controller"
+	"plumb.dev/plumb/internal/dialect/argo"
+	"plumb.dev/plumb/internal/dialect/flux"
+	"plumb.dev/plumb/internal/engine"
+	"plumb.dev/plumb/internal/source"
+)
+
+type diffOptions struct {
+	revision      string
+	argoNamespace string
+}
+
+func diffCommand(p *program) *cobra.Command {
+	var opts diffOptions
+	cmd := &cobra.Command{
+		Use:     "diff APP",
+		Short:   "Show field by field how the cluster differs from Git",
+		GroupID: groupSee,
+		Long: `Show what a sync of the app would create, change and delete, field by field. The
+repository is fetched and rendered here, and the API server is asked, by dry
+run and with your rights, what would become of each object. Nothing is written.
+
+With --revision, Git is taken at another revision than the app's own: what
+would happen if it were delivered.
+
+Values of Secrets are shown as fingerprints, which tell equal from different
+values within one output.
+
+The exit code is 1 if there are differences.`,
+		Example: `  plumb diff app/guestbook
+  plumb diff ks/shop-staging --revision feature/new-colours`,
+		Args:              arguments(1, 1),
+		ValidArgsFunction: p.complete(false),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return p.diff(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), opts, args[0])
+		},
+	}
+	cmd.Flags().StringVar(&opts.revision, "revision", "", "branch, tag or commit in place of the app's own `REVISION`")
+	cmd.Flags().StringVar(&opts.argoNamespace, "argo-namespace", "argocd", "`NAMESPACE` of Argo CD's projects and repository Secrets")
+	return cmd
+}
+
+func (p *program) diff(ctx context.Context, out, stderr io.Writer, opts diffOptions, arg string) error {
+	format, err := p.format()
+	if err != nil {
+		return err
+	}
+	namespace, err := p.scope()
+	if err != nil {
+		return err
+	}
+	c, err := p.connect()
+	if err != nil {
+		return err
+	}
+	t, err := c.find(ctx, arg, namespace)
+	if err != nil {
+		return err
+	}
+	config, err := p.restConfig()
+	if err != nil {
+		return err
+	}
+	ctl, err := controller.New(controller.Options{Config: config, ControlNamespace: opts.argoNamespace, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	spec, src, err := ctl.Resolve(ctx, t.view().ID)
+	if err != nil {
+		return err
+	}
+	if opts.revision != "" {
+		src.Ref = app.GitRef{Any: opts.revision}
+	}
+	cl, err := remote.Connect(config, remote.Options{
+		Managers: []string{flux.FieldManager, argo.FieldManager},
+		Keys:     append(flux.Keys(), argo.Keys()...), Version: p.build.Version})
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	cache, done, err := p.cache("repositories")
+	if err != nil {
+		return err
+	}
+	defer done()
+	sources := source.Open(source.Options{Dir: cache, Local: true, Proxy: p.env.Proxy, Now: p.env.Now})
+	revision, plan, err := engine.Preview(ctx, sources, cl, spec, src)
+	if err != nil {
+		return err
+	}
+	return p.showPlan(out, stderr, format, spec.ID, revision, plan)
+}

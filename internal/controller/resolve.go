@@ -1,0 +1,105 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/dialect/argo"
+	"plumb.dev/plumb/internal/dialect/flux"
+)
+
+// Resolve reads an app from the cluster once, with all that other resources
+// say about it, as Run would tell it to the engine. It is for commands that
+// work without a running engine.
+func (c *Controller) Resolve(ctx context.Context, id app.ID) (app.Spec, app.Source, error) {
+	switch id.Kind {
+	case flux.KindKustomization:
+		return c.resolveKustomization(ctx, id)
+	case argo.KindApplication:
+		return c.resolveApplication(ctx, id)
+	}
+	return app.Spec{}, app.Source{}, fmt.Errorf("%s: there is no such kind of app", id)
+}
+
+func (c *Controller) get(ctx context.Context, gvr schema.GroupVersionResource, namespace, name string) (*unstructured.Unstructured, error) {
+	ctx, cancel := c.request(ctx)
+	defer cancel()
+	return c.dynamic.Resource(gvr).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+}
+
+func (c *Controller) resolveKustomization(ctx context.Context, id app.ID) (app.Spec, app.Source, error) {
+	u, err := c.get(ctx, kustomizationResource, id.Namespace, id.Name)
+	if err != nil {
+		return app.Spec{}, app.Source{}, err
+	}
+	spec := flux.DecodeKustomization(u)
+	if spec.Invalid != nil {
+		return spec, app.Source{}, spec.Invalid
+	}
+	from := spec.Source
+	repository, err := c.get(ctx, gitRepositoryResource, from.Namespace, from.Name)
+	if err != nil {
+		return spec, app.Source{}, fmt.Errorf("the source of %s: %w", id, err)
+	}
+	src, _, failure := flux.DecodeGitRepository(repository)
+	if failure != nil {
+		return spec, app.Source{}, failure
+	}
+	src.ID = from
+	if name, ok := flux.SecretRef(repository); ok {
+		src.Auth = c.fluxCredentials(ctx, from.Namespace, name, src.URL)
+	}
+	return spec, src, nil
+}
+
+func (c *Controller) resolveApplication(ctx context.Context, id app.ID) (app.Spec, app.Source, error) {
+	u, err := c.get(ctx, applicationResource, id.Namespace, id.Name)
+	if err != nil {
+		return app.Spec{}, app.Source{}, err
+	}
+	namespace := c.controlNamespace()
+	project, err := c.get(ctx, projectResource, namespace, argo.Project(u))
+	switch {
+	case err == nil:
+		c.note(projectResource, project)
+	case !apierrors.IsNotFound(err):
+		return app.Spec{}, app.Source{}, fmt.Errorf("the project of %s: %w", id, err)
+	}
+	limited, cancel := c.request(ctx)
+	defer cancel()
+	secrets, err := c.core.CoreV1().Secrets(namespace).List(limited, metav1.ListOptions{LabelSelector: repositorySecrets})
+	if err != nil && !apierrors.IsForbidden(err) { // who may not read them tries without
+		return app.Spec{}, app.Source{}, fmt.Errorf("repository credentials: %w", err)
+	}
+	if secrets != nil {
+		for _, s := range secrets.Items {
+			c.noteSecret(&s)
+		}
+	}
+	spec, src := c.decodeApplication(u)
+	if spec.Invalid != nil {
+		return spec, src, spec.Invalid
+	}
+	return spec, src, nil
+}
+
+func (c *Controller) noteSecret(s *corev1.Secret) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.secrets[s.Name] = argo.SecretData{Name: s.Name, Labels: s.Labels, Data: s.Data}
+}
+
+// controlNamespace is where projects and repository Secrets are.
+func (c *Controller) controlNamespace() string {
+	if c.argo.ControlNamespace == "" {
+		return "argocd"
+	}
+	return c.argo.ControlNamespace
+}

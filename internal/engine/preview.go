@@ -1,0 +1,46 @@
+package engine
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"time"
+
+	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/cluster"
+	"plumb.dev/plumb/internal/plan"
+	"plumb.dev/plumb/internal/source"
+)
+
+// Preview takes an app along the line as far as the plan, with every
+// difference predicted, and writes nothing. It is what `plumb diff` shows. The
+// predictions are made with the rights of cl's own identity.
+func Preview(ctx context.Context, sources *source.Store, cl *cluster.Cluster, spec app.Spec, src app.Source) (app.Revision, plan.Plan, error) {
+	if spec.Invalid != nil {
+		return app.Revision{}, plan.Plan{}, spec.Invalid
+	}
+	revision, repo, err := sources.Resolve(ctx, src, time.Now())
+	if err != nil {
+		return app.Revision{}, plan.Plan{}, err
+	}
+	e := New(Options{Sources: sources, Cluster: cl, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	spec.Target.ServiceAccount = ""
+	spec.Request, spec.Deletion = nil, nil
+	r := &run{e: e, a: &state{id: spec.ID}, spec: spec, hash: specHash(spec), cause: app.CauseRequest}
+	now := sourceNow{url: src.URL, looked: true, revision: revision, repo: repo, exclude: src.UseIgnore, ignore: src.Ignore}
+	rendered, failure := r.render(ctx, now)
+	if failure != nil {
+		return revision, plan.Plan{}, failure
+	}
+	cl, writer, failure := e.cluster(spec.Target)
+	if failure != nil {
+		return revision, plan.Plan{}, failure
+	}
+	intent := plan.Intent{Apply: true, DryRun: true, Prune: spec.Policy.Prune, Force: spec.Policy.Force}
+	p, warnings, failure := r.plan(ctx, cl, writer, spec, rendered, intent)
+	if failure != nil {
+		return revision, plan.Plan{}, failure
+	}
+	p.Warnings = append(append(rendered.warnings, warnings...), p.Warnings...)
+	return revision, p, nil
+}

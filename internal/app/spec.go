@@ -44,6 +44,9 @@ type Spec struct {
 	// Permits says why an object may not be delivered by this app; nil if it
 	// may. It is pure. A nil Permits permits everything.
 	Permits func(ref object.Ref, namespaced bool) *Failure
+	// Limits identifies what Permits permits: when it changes, an app that was
+	// refused is tried again.
+	Limits string
 
 	Suspend  bool
 	Deletion *Deletion // set while the custom resource is being deleted

@@ -90,6 +90,10 @@ type prediction struct {
 // of predicts one object. An error means that nothing can be said at all.
 func (p prediction) of(ctx context.Context, o object.Object) (*plan.Prediction, error) {
 	ref := o.Ref()
+	namespace := object.Ref{Kind: "Namespace", Name: ref.Namespace}
+	if _, comes := p.desired[namespace]; comes && !p.facts.Live[namespace].Exists {
+		return deferred(namespace), nil // no need to ask: it is not there yet
+	}
 	info, gvr, err := p.find(ctx, "dry-run", ref, o.GVK().Version, o.Origin)
 	if err != nil {
 		return p.refused(ref, err)
@@ -98,12 +102,22 @@ func (p prediction) of(ctx context.Context, o object.Object) (*plan.Prediction, 
 	if err != nil {
 		return p.refused(ref, app.Fail(app.StageApply, app.ReasonInvalidObject, "%s%s: %s", ref, at(o.Origin), object.RedactError(ref, err.Error())))
 	}
-	limited, cancel := p.bounded(ctx)
-	defer cancel()
-	var status int
-	raw, err := body(p.client.Patch(types.ApplyPatchType).AbsPath(path(gvr, info.namespaced, ref.Namespace, ref.Name)...).
-		Param("fieldManager", p.query.Manager).Param("force", "true").Param("dryRun", "All").
-		SetHeader("Accept", acceptObject).Body(payload).Do(limited).StatusCode(&status))
+	dryRun := func(accept string) (raw []byte, status int, err error) {
+		limited, cancel := p.bounded(ctx)
+		defer cancel()
+		raw, err = body(p.client.Patch(types.ApplyPatchType).AbsPath(path(gvr, info.namespaced, ref.Namespace, ref.Name)...).
+			Param("fieldManager", p.query.Manager).Param("force", "true").Param("dryRun", "All").
+			SetHeader("Accept", accept).Body(payload).Do(limited).StatusCode(&status))
+		return raw, status, err
+	}
+	accept := acceptObject
+	if !p.facts.Live[ref].Exists {
+		accept = acceptMeta // of what is to be created there is nothing to compare
+	}
+	raw, status, err := dryRun(accept)
+	if err == nil && status != http.StatusCreated && accept == acceptMeta {
+		raw, status, err = dryRun(acceptObject) // it is there after all
+	}
 	if err != nil {
 		return p.refused(ref, p.fail(ctx, "dry-run", ref, o.Origin, err))
 	}
@@ -152,7 +166,13 @@ func (p prediction) refused(ref object.Ref, err error) (*plan.Prediction, error)
 	case f.Reason == app.ReasonInvalidObject && defined && !plan.InSync(p.desired[definition], p.recorded[definition], p.facts.Live[definition]):
 		return &plan.Prediction{Deferred: fmt.Sprintf("%s, which defines its kind, changes together with it", definition)}, nil
 	case f.Reason == app.ReasonNamespaceMissing && namespaced:
-		return &plan.Prediction{Deferred: fmt.Sprintf("%s is delivered together with it", namespace)}, nil
+		return deferred(namespace), nil
 	}
 	return &plan.Prediction{Refused: f}, nil
+}
+
+// deferred is the prediction of what is in a namespace that the same plan
+// makes.
+func deferred(namespace object.Ref) *plan.Prediction {
+	return &plan.Prediction{Deferred: fmt.Sprintf("%s is delivered together with it", namespace)}
 }

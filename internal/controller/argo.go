@@ -66,6 +66,7 @@ func (c *Controller) decodeApplication(u *unstructured.Unstructured) (app.Spec, 
 	if failure := argo.CheckProject(u, project, c.argo); failure != nil && spec.Invalid == nil && spec.Deletion == nil {
 		spec.Invalid = failure
 	}
+	spec.Limits = argo.Limits(project)
 	spec.Permits = func(ref object.Ref, namespaced bool) *app.Failure {
 		return argo.PermitsObject(u, project, ref, namespaced)
 	}

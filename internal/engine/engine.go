@@ -183,6 +183,8 @@ func (a *state) update(spec app.Spec, hash string) (app.Cause, bool) {
 	case hash != oldHash, old.Suspend != spec.Suspend, (old.Deletion == nil) != (spec.Deletion == nil),
 		errorText(old.Invalid) != errorText(spec.Invalid), old.Source != spec.Source:
 		return app.CauseSpec, true
+	case old.Limits != spec.Limits:
+		return app.CauseDepends, true
 	case old.Generation != spec.Generation && a.last != nil && a.last.Generation != spec.Generation:
 		return app.CauseSpec, true
 	}

@@ -4,8 +4,8 @@
 //
 // The control plane itself lives in package controlplane, and this package
 // must not import it: whoever only starts a cluster does not pay for linking
-// one. Package child looks after the process; the two
-// sides talk in lines of Message.
+// one. Package child looks after the process; the two sides talk in lines of
+// Message.
 package sandbox
 
 import (

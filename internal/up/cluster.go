@@ -68,11 +68,13 @@ func connect(file, context string, foreign bool) (*cluster, error) {
 	config.Timeout = 30 * time.Second
 	config.WarningHandlerWithContext = rest.NoWarnings{}
 	if foreign {
-		version, err := discovery.NewDiscoveryClientForConfigOrDie(config).ServerVersion()
+		client, err := discovery.NewDiscoveryClientForConfig(config)
+		if err == nil {
+			_, err = client.ServerVersion()
+		}
 		if err != nil {
 			return nil, problem("is it running? --kubeconfig and --context choose the cluster", "the cluster at %s does not answer: %w", config.Host, err)
 		}
-		_ = version
 	}
 	watching := rest.CopyConfig(config)
 	watching.Timeout = 0

@@ -92,6 +92,15 @@ func CheckProject(u, project *unstructured.Unstructured, opt Options) *app.Failu
 	return nil
 }
 
+// Limits identifies what a project permits, "" if there is no such project: it
+// changes with the project's spec.
+func Limits(project *unstructured.Unstructured) string {
+	if project == nil {
+		return ""
+	}
+	return token(project.Object["spec"])
+}
+
 // PermitsObject says why a project refuses to deliver an object of an
 // Application; nil if it may be delivered. namespaced tells whether the object's kind is.
 func PermitsObject(u, project *unstructured.Unstructured, ref object.Ref, namespaced bool) *app.Failure {

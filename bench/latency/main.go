@@ -5,15 +5,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,9 +16,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
+
+	"plumb.dev/plumb/bench/internal/meter"
 )
 
 func main() {
@@ -40,21 +36,10 @@ func main() {
 
 // bench is a running plumb up.
 type bench struct {
-	up      up
+	up      *meter.Up
 	dir     string
-	core    *kubernetes.Clientset
+	server  *meter.Server
 	dynamic dynamic.Interface
-}
-
-// up is what `plumb up -o json` prints.
-type up struct {
-	Kubeconfig string `json:"kubeconfig"`
-	Git        string `json:"git"`
-	HTTP       string `json:"http"`
-	PIDs       struct {
-		Engine     int `json:"engine"`
-		Kubernetes int `json:"kubernetes"`
-	} `json:"pids"`
 }
 
 const namespace = "bench"
@@ -68,16 +53,28 @@ var (
 )
 
 func run(ctx context.Context, binary string, tries, apps int, idle time.Duration) error {
-	dir, err := os.MkdirTemp(scratch(), "plumb-bench-")
+	dir, err := os.MkdirTemp(meter.Scratch(), "plumb-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b, stop, err := start(ctx, binary, dir)
+	b := &bench{dir: dir}
+	began := time.Now()
+	if b.up, err = meter.StartUp(ctx, binary, dir); err != nil {
+		return err
+	}
+	defer b.up.Stop()
+	fmt.Printf("plumb up --no-sample ready: %.1f s\n", time.Since(began).Seconds())
+	config, err := clientcmd.BuildConfigFromFlags("", b.up.Kubeconfig)
 	if err != nil {
 		return err
 	}
-	defer stop()
+	if b.server, config, err = meter.NewServer(config); err != nil {
+		return err
+	}
+	if b.dynamic, err = dynamic.NewForConfig(config); err != nil {
+		return err
+	}
 	if err := b.one(ctx, tries); err != nil {
 		return err
 	}
@@ -87,61 +84,19 @@ func run(ctx context.Context, binary string, tries, apps int, idle time.Duration
 	return b.many(ctx, apps, idle)
 }
 
-// scratch is memory where the machine has it: disks differ too much.
-func scratch() string {
-	if _, err := os.Stat("/dev/shm"); err == nil {
-		return "/dev/shm"
-	}
-	return ""
-}
-
-func start(ctx context.Context, binary, dir string) (*bench, func(), error) {
-	began := time.Now()
-	cmd := exec.CommandContext(ctx, binary, "up", "-o", "json", "--no-sample", "--data", filepath.Join(dir, "data"))
-	log, err := os.Create(filepath.Join(dir, "up.log"))
-	if err != nil {
-		return nil, nil, err
-	}
-	cmd.Stderr = log
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, nil, err
-	}
-	stop := func() {
-		cmd.Process.Signal(os.Interrupt)
-		cmd.Wait()
-	}
-	b := &bench{dir: dir}
-	if err := json.NewDecoder(out).Decode(&b.up); err != nil {
-		stop()
-		return nil, nil, fmt.Errorf("plumb up did not become ready: %w", err)
-	}
-	fmt.Printf("plumb up --no-sample ready: %.1f s\n", time.Since(began).Seconds())
-	config, err := clientcmd.BuildConfigFromFlags("", b.up.Kubeconfig)
-	if err != nil {
-		return nil, stop, err
-	}
-	config.QPS = -1
-	if b.core, err = kubernetes.NewForConfig(config); err != nil {
-		return nil, stop, err
-	}
-	b.dynamic, err = dynamic.NewForConfig(config)
-	return b, stop, err
-}
-
 // one measures an app of one Deployment and one ConfigMap.
 func (b *bench) one(ctx context.Context, tries int) error {
-	repo, err := b.repository("one")
+	repo, err := meter.Init(filepath.Join(b.dir, "one"), b.up.Git+"/one.git")
 	if err != nil {
 		return err
 	}
-	if err := repo.write(map[string]string{"app/value.yaml": value(0), "app/web.yaml": web}); err != nil {
+	if err := repo.Write(map[string]string{"app/value.yaml": value(0), "app/web.yaml": web}); err != nil {
 		return err
 	}
-	if err := repo.push(); err != nil {
+	if _, err := repo.Commit(); err != nil {
+		return err
+	}
+	if err := repo.Push(); err != nil {
 		return err
 	}
 	if err := b.create(ctx, namespaces, "", manifest(`{apiVersion: v1, kind: Namespace, metadata: {name: bench}}`)); err != nil {
@@ -156,19 +111,19 @@ func (b *bench) one(ctx context.Context, tries int) error {
 	if err := b.until(ctx, configMaps, namespace, "value", func(u *unstructured.Unstructured) bool { return text(u, "data", "value") == "0" }); err != nil {
 		return err
 	}
-	if err := b.quiet(ctx, 3*time.Second); err != nil {
+	if _, err := b.server.Quiet(ctx, 3*time.Second, 2*time.Minute); err != nil {
 		return err
 	}
-	before, err := b.requests(ctx)
+	before, err := b.server.Read(ctx)
 	if err != nil {
 		return err
 	}
-	var live, pushes []time.Duration
+	var live, pushes meter.Times
 	for n := 1; n <= tries; n++ {
-		if err := repo.write(map[string]string{"app/value.yaml": value(n)}); err != nil {
+		if err := repo.Write(map[string]string{"app/value.yaml": value(n)}); err != nil {
 			return err
 		}
-		if err := repo.commit(); err != nil {
+		if _, err := repo.Commit(); err != nil {
 			return err
 		}
 		want := fmt.Sprint(n)
@@ -186,7 +141,7 @@ func (b *bench) one(ctx context.Context, tries int) error {
 		}()
 		<-ready
 		began := time.Now()
-		if err := repo.git("push", "-q", "origin", "HEAD:main"); err != nil {
+		if err := repo.Push(); err != nil {
 			return err
 		}
 		pushes = append(pushes, time.Since(began))
@@ -197,24 +152,25 @@ func (b *bench) one(ctx context.Context, tries int) error {
 	}
 	report("commit → live, from the start of git push", live)
 	report("  of which git push itself", pushes)
-	if err := b.quiet(ctx, 3*time.Second); err != nil {
+	if _, err := b.server.Quiet(ctx, 3*time.Second, 2*time.Minute); err != nil {
 		return err
 	}
-	after, err := b.requests(ctx)
+	after, err := b.server.Read(ctx)
 	if err != nil {
 		return err
 	}
-	fmt.Println("requests to the API server per one-object commit (the bench's own watch and reads left out):")
-	for _, key := range sortedKeys(after) {
-		if d := after[key] - before[key]; d >= float64(tries)/10 && !strings.HasPrefix(key, "GET configmaps") && !strings.HasPrefix(key, "WATCH") && key != "LIST configmaps" {
-			fmt.Printf("  %-40s %.2f\n", key, d/float64(tries))
+	fmt.Println("requests to the API server per one-object commit (the bench's own left out):")
+	each := after.Since(before).Times(1 / float64(tries))
+	for _, key := range each.Keys() {
+		if each[key] >= 0.1 {
+			fmt.Printf("  %-40s %.2f\n", key, each[key])
 		}
 	}
 	return b.drift(ctx, tries)
 }
 
 func (b *bench) drift(ctx context.Context, tries int) error {
-	var restored []time.Duration
+	var restored meter.Times
 	for range tries {
 		ready := make(chan struct{})
 		watched := make(chan error, 1)
@@ -250,7 +206,7 @@ func (b *bench) drift(ctx context.Context, tries int) error {
 
 // many measures memory and idleness with apps of five objects.
 func (b *bench) many(ctx context.Context, apps int, idle time.Duration) error {
-	repo, err := b.repository("many")
+	repo, err := meter.Init(filepath.Join(b.dir, "many"), b.up.Git+"/many.git")
 	if err != nil {
 		return err
 	}
@@ -260,10 +216,13 @@ func (b *bench) many(ctx context.Context, apps int, idle time.Duration) error {
 			files[fmt.Sprintf("apps/%04d/%s.yaml", i, name)] = content
 		}
 	}
-	if err := repo.write(files); err != nil {
+	if err := repo.Write(files); err != nil {
 		return err
 	}
-	if err := repo.push(); err != nil {
+	if _, err := repo.Commit(); err != nil {
+		return err
+	}
+	if err := repo.Push(); err != nil {
 		return err
 	}
 	if err := b.source(ctx, "many"); err != nil {
@@ -285,84 +244,40 @@ func (b *bench) many(ctx context.Context, apps int, idle time.Duration) error {
 		}
 	}
 	fmt.Printf("%d apps of 5 objects delivered: %.1f s from the first one's creation\n", apps, time.Since(began).Seconds())
-	if err := b.quiet(ctx, 10*time.Second); err != nil {
+	if _, err := b.server.Quiet(ctx, 10*time.Second, 2*time.Minute); err != nil {
 		return err
 	}
-	rss, cpu, err := usage(b.up.PIDs.Engine)
+	used, err := meter.Read(b.up.PIDs.Engine)
 	if err != nil {
 		return err
 	}
-	before, err := b.requests(ctx)
+	before, err := b.server.Read(ctx)
 	if err != nil {
 		return err
 	}
 	timer := time.NewTimer(idle)
 	<-timer.C
-	_, cpuAfter, err := usage(b.up.PIDs.Engine)
+	then, err := meter.Read(b.up.PIDs.Engine)
 	if err != nil {
 		return err
 	}
-	after, err := b.requests(ctx)
+	after, err := b.server.Read(ctx)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("engine RSS with %d apps of 5 objects: %d MB\n", apps, rss>>20)
-	fmt.Printf("idle for %s: %.2f CPU-s of the engine; requests of all clients but for watches and leases:\n", idle, cpuAfter-cpu)
-	for _, key := range sortedKeys(after) {
-		if d := after[key] - before[key]; d > 0 && !strings.HasPrefix(key, "WATCH") {
-			fmt.Printf("  %-40s %.0f\n", key, d)
-		}
+	fmt.Printf("engine RSS with %d apps of 5 objects: %d MB\n", apps, used.RSS>>20)
+	fmt.Printf("idle for %s: %.2f CPU-s of the engine; requests of all clients but for watches and leases:\n", idle, (then.CPU - used.CPU).Seconds())
+	asked := after.Since(before)
+	for _, key := range asked.Keys() {
+		fmt.Printf("  %-40s %.0f\n", key, asked[key])
 	}
 	return nil
 }
 
 // report prints the median and the tail.
-func report(what string, all []time.Duration) {
-	slices.Sort(all)
-	at := func(q float64) float64 {
-		return float64(all[min(len(all)-1, int(q*float64(len(all))))].Microseconds()) / 1000
-	}
+func report(what string, all meter.Times) {
+	at := func(q float64) float64 { return float64(all.Quantile(q).Microseconds()) / 1000 }
 	fmt.Printf("%s: median %.1f ms, p99 %.1f ms, most %.1f ms (n=%d)\n", what, at(0.5), at(0.99), at(1), len(all))
-}
-
-// repository is a clone.
-type repository struct{ dir string }
-
-func (b *bench) repository(name string) (repository, error) {
-	r := repository{filepath.Join(b.dir, name)}
-	if err := exec.Command("git", "init", "-q", "--initial-branch=main", r.dir).Run(); err != nil {
-		return r, err
-	}
-	return r, r.git("remote", "add", "origin", b.up.Git+"/"+name+".git")
-}
-
-func (r repository) git(args ...string) error {
-	cmd := exec.Command("git", append([]string{"-C", r.dir, "-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "gc.auto=0"}, args...)...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("git %s: %w\n%s", args[0], err, out)
-	}
-	return nil
-}
-
-func (r repository) write(files map[string]string) error {
-	for name, content := range files {
-		path := filepath.Join(r.dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (r repository) commit() error {
-	return errors.Join(r.git("add", "-A"), r.git("commit", "-q", "-m", "bench"))
-}
-
-func (r repository) push() error {
-	return errors.Join(r.commit(), r.git("push", "-q", "origin", "HEAD:main"))
 }
 
 func (b *bench) source(ctx context.Context, name string) error {
@@ -414,101 +329,4 @@ func (b *bench) untilFrom(ctx context.Context, gvr schema.GroupVersionResource, 
 func text(u *unstructured.Unstructured, path ...string) string {
 	s, _, _ := unstructured.NestedString(u.Object, path...)
 	return s
-}
-
-// requests reads the API server's count of requests, by verb and resource;
-// leases and the reading itself are left out.
-func (b *bench) requests(ctx context.Context) (map[string]float64, error) {
-	data, err := b.core.RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]float64{}
-	for line := range strings.Lines(string(data)) {
-		if !strings.HasPrefix(line, "apiserver_request_total{") || strings.Contains(line, `resource="leases"`) || strings.Contains(line, "/metrics") {
-			continue
-		}
-		labels, count, _ := strings.Cut(strings.TrimSpace(line), "} ")
-		var n float64
-		if _, err := fmt.Sscan(count, &n); err != nil {
-			return nil, err
-		}
-		key := label(labels, "verb") + " " + label(labels, "resource")
-		if sub := label(labels, "subresource"); sub != "" {
-			key += "/" + sub
-		}
-		if label(labels, "dry_run") != "" {
-			key += " (dry run)"
-		}
-		out[key] += n
-	}
-	return out, nil
-}
-
-func label(labels, name string) string {
-	_, rest, _ := strings.Cut(labels, name+`="`)
-	v, _, _ := strings.Cut(rest, `"`)
-	return v
-}
-
-// quiet waits until no request but watches has been made for a while.
-func (b *bench) quiet(ctx context.Context, calm time.Duration) error {
-	tick := time.NewTicker(250 * time.Millisecond)
-	defer tick.Stop()
-	var last map[string]float64
-	var moved []string
-	since := time.Now()
-	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); <-tick.C {
-		now, err := b.requests(ctx)
-		if err != nil {
-			return err
-		}
-		for _, k := range sortedKeys(now) {
-			// Discovery is asked for by the controller manager, for ever.
-			if !strings.HasPrefix(k, "WATCH") && !strings.HasPrefix(k, "GET /") && now[k] != last[k] {
-				moved, since = append(moved, k), time.Now()
-			}
-		}
-		last = now
-		if time.Since(since) >= calm {
-			return nil
-		}
-	}
-	return fmt.Errorf("the cluster did not become quiet: last there was %s", strings.Join(moved[max(0, len(moved)-5):], ", "))
-}
-
-// usage reads resident bytes and CPU seconds of a process.
-func usage(pid int) (rss int64, cpu float64, err error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, 0, err
-	}
-	for line := range strings.Lines(string(status)) {
-		if kb, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			if _, err := fmt.Sscan(kb, &rss); err != nil {
-				return 0, 0, err
-			}
-		}
-	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, 0, err
-	}
-	_, rest, _ := strings.Cut(string(stat), ") ")
-	fields := strings.Fields(rest)
-	var user, system float64
-	if _, err := fmt.Sscan(fields[11]+" "+fields[12], &user, &system); err != nil {
-		return 0, 0, err
-	}
-	const ticks = 100 // USER_HZ, fixed on Linux
-	return rss << 10, (user + system) / ticks, nil
-}
-
-func sortedKeys(m map[string]float64) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

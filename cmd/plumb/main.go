@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
@@ -72,6 +73,9 @@ func environment() cli.Environment {
 	// What cannot be found out stays empty: the commands that need it say so.
 	env.Home, _ = os.UserHomeDir()
 	env.Executable, _ = os.Executable()
+	if found, err := exec.LookPath("plumb"); err == nil {
+		env.OnPath = sameFile(found, env.Executable)
+	}
 	if info, err := os.Stat(clusterCache); err == nil && info.IsDir() {
 		env.CacheDir = clusterCache
 	} else if dir, err := os.UserCacheDir(); err == nil {
@@ -81,4 +85,10 @@ func environment() cli.Environment {
 		env.InCluster = rest.InClusterConfig
 	}
 	return env
+}
+
+func sameFile(a, b string) bool {
+	one, err1 := os.Stat(a)
+	other, err2 := os.Stat(b)
+	return err1 == nil && err2 == nil && os.SameFile(one, other)
 }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -56,11 +57,7 @@ func Run(ctx context.Context, p plan.Plan, opts Options) plan.Outcome {
 		if out.Failure = firstFailure(results); out.Failure != nil {
 			return out
 		}
-		if g.Gone && len(g.Steps) > 0 {
-			refs := make([]object.Ref, len(g.Steps))
-			for i, s := range g.Steps {
-				refs[i] = s.Ref
-			}
+		if refs := leaving(g); len(refs) > 0 {
 			if out.Failure = opts.Gone(ctx, refs); out.Failure != nil {
 				return out
 			}
@@ -72,6 +69,17 @@ func Run(ctx context.Context, p plan.Plan, opts Options) plan.Outcome {
 		}
 	}
 	return out
+}
+
+// leaving lists what must no longer exist before the next group.
+func leaving(g plan.Group) []object.Ref {
+	refs := slices.Clone(g.Leaving)
+	if g.Gone {
+		for _, s := range g.Steps {
+			refs = append(refs, s.Ref)
+		}
+	}
+	return refs
 }
 
 func interrupted(ctx, preempted context.Context) *app.Failure {
@@ -160,6 +168,10 @@ func firstFailure(results []plan.Result) *app.Failure {
 	}
 	if len(all) <= 1 {
 		return first
+	}
+	const most = 20
+	if more := len(all) - most; more > 0 {
+		all = append(all[:most], fmt.Errorf("and %d more", more))
 	}
 	joined := *first
 	joined.Err = fmt.Errorf("%w", errors.Join(all...))

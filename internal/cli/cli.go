@@ -37,6 +37,8 @@ type Environment struct {
 	ErrorTerminal bool
 	// Executable is this program, for commands that start it again; "" for none.
 	Executable string
+	// OnPath: whoever types plumb runs this program.
+	OnPath bool
 	// InCluster is the way to the cluster that the process runs in; nil if it
 	// runs in none.
 	InCluster func() (*rest.Config, error)

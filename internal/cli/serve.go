@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
@@ -108,7 +110,7 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 	defer done()
 	debug.SetGCPercent(serverGCPercent)
 	address := ""
-	return server.Run(ctx, server.Options{
+	err = server.Run(ctx, server.Options{
 		Config: config, Dir: cache, Listen: opts.listen, Secrets: secrets,
 		LocalSources: opts.localRepositories, ControlNamespace: opts.argoNamespace,
 		Version: p.build.Version, Log: log,
@@ -116,9 +118,26 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 		Delivering: func() {
 			log.Info("delivering", "cluster", config.Host, "http", address, "version", p.build.Version)
 			ready(address)
-			returnMemory()
+			go returnMemoryTwice(ctx)
 		},
 	})
+	if failed := (*net.OpError)(nil); errors.As(err, &failed) && failed.Op == "listen" {
+		return fail(ExitOther, "%w", err).hint("--listen chooses another address")
+	}
+	return err
+}
+
+// returnMemoryTwice gives memory back when the start is over, and when what it
+// found to do is done.
+func returnMemoryTwice(ctx context.Context) {
+	returnMemory()
+	timer := time.NewTimer(5 * time.Second)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		returnMemory()
+	case <-ctx.Done():
+	}
 }
 
 // serverGCPercent trades CPU, of which an engine that follows watches needs

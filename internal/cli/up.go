@@ -60,7 +60,6 @@ not looked at.`,
 	flags.IntVar(&opts.httpPort, "http-port", 0, "`PORT` of the engine's health, metrics and webhooks (default: likewise)")
 	flags.IntVar(&opts.kubernetesPort, "kubernetes-port", 0, "`PORT` of the Kubernetes API (default: likewise)")
 	_ = cmd.MarkFlagDirname("data")
-	cmd.MarkFlagsMutuallyExclusive("repo", "no-sample")
 	return cmd
 }
 
@@ -71,6 +70,12 @@ func (p *program) up(ctx context.Context, out, stderr io.Writer, opts upOptions)
 	}
 	if p.context != "" && p.kubeconfig == "" {
 		return usage("--context is one of a kubeconfig").hint("give --kubeconfig FILE too, or leave --context out")
+	}
+	if opts.path != "" && opts.repo == "" {
+		return usage("--path is a directory of the repository that --repo names").hint("give --repo too")
+	}
+	if opts.repo != "" && opts.noSample {
+		return usage("--repo and --no-sample exclude each other").hint("--repo alone leaves the sample out")
 	}
 	if p.env.Executable == "" {
 		return fail(ExitOther, "the path of this program is unknown, and it is to be started again").hint("run plumb by its full path")
@@ -97,7 +102,7 @@ func (p *program) up(ctx context.Context, out, stderr io.Writer, opts upOptions)
 			return err
 		}
 	} else {
-		fmt.Fprint(out, summary(running))
+		fmt.Fprint(out, p.summary(running))
 	}
 	p.kubeconfig = running.State().Kubeconfig
 	if err := p.live(ctx, live); ctx.Err() == nil {
@@ -109,14 +114,18 @@ func (p *program) up(ctx context.Context, out, stderr io.Writer, opts upOptions)
 }
 
 // summary tells where everything is and what to try.
-func summary(running *up.Up) string {
+func (p *program) summary(running *up.Up) string {
 	s := running.State()
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n  kubeconfig  %s\n  Git         %s/NAME.git (push to a new name to create it)\n  HTTP        %s\n  data        %s\n",
 		s.Kubeconfig, s.Git, s.HTTP, s.Data)
 	kind, address := running.Content()
 	b.WriteString("\nTry, in another terminal:\n\n")
-	fmt.Fprintf(&b, "  export KUBECONFIG=%s\n\n", shellWord(s.Kubeconfig))
+	fmt.Fprintf(&b, "  export KUBECONFIG=%s\n", shellWord(s.Kubeconfig))
+	if !p.env.OnPath {
+		fmt.Fprintf(&b, "  alias plumb=%s\n", shellWord(p.env.Executable))
+	}
+	b.WriteByte('\n')
 	switch kind {
 	case "sample":
 		fmt.Fprintf(&b, `  # a commit is delivered

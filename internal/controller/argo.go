@@ -53,6 +53,12 @@ func (c *Controller) setApplication(u *unstructured.Unstructured) {
 	if !c.note(applicationResource, u) {
 		return
 	}
+	c.feed(applicationResource, u, func() { c.tell(u) })
+}
+
+// tell decodes an Application and tells the engine of it. The caller holds
+// c.feeding.
+func (c *Controller) tell(u *unstructured.Unstructured) {
 	spec, src := c.decodeApplication(u)
 	c.keep(spec.ID, src)
 	c.engine.SetApp(spec)
@@ -131,6 +137,8 @@ func (c *Controller) keep(id app.ID, src app.Source) {
 }
 
 func (c *Controller) removedApplication(u *unstructured.Unstructured) {
+	c.feeding.Lock()
+	defer c.feeding.Unlock()
 	c.forget(applicationResource)(u)
 	id := app.ID{Kind: argo.KindApplication, Namespace: u.GetNamespace(), Name: u.GetName()}
 	c.engine.RemoveApp(id)
@@ -160,8 +168,21 @@ func (c *Controller) publishApplication(ctx context.Context, r app.Report) error
 		}
 		if err == nil {
 			c.emit(u, events)
+			c.answered(r)
 		}
 		return err
+	}
+}
+
+// answered tells the engine of an Application from which a request was just
+// taken: were the same asked for again before the watch tells, the engine would
+// take it for the one that it has answered.
+func (c *Controller) answered(r app.Report) {
+	if r.Answered == nil {
+		return
+	}
+	if u := c.find(applicationResource, r.App.Namespace, r.App.Name); u != nil {
+		c.feed(applicationResource, u, func() { c.tell(u) })
 	}
 }
 
@@ -178,13 +199,15 @@ func (c *Controller) refetch(ctx context.Context, u *unstructured.Unstructured) 
 		return err
 	}
 	unstructured.RemoveNestedField(got.Object, "metadata", "managedFields")
-	c.note(applicationResource, got)
+	c.renew(applicationResource, got)
 	return nil
 }
 
 // redecode decodes all Applications again, after something that they refer to
 // has changed.
 func (c *Controller) redecode() {
+	c.feeding.Lock()
+	defer c.feeding.Unlock()
 	c.mu.Lock()
 	var all []*unstructured.Unstructured
 	for key, u := range c.latest {
@@ -194,9 +217,7 @@ func (c *Controller) redecode() {
 	}
 	c.mu.Unlock()
 	for _, u := range all {
-		spec, src := c.decodeApplication(u)
-		c.keep(spec.ID, src)
-		c.engine.SetApp(spec)
+		c.tell(u)
 	}
 }
 
@@ -225,6 +246,9 @@ func (c *Controller) setSecret(u *unstructured.Unstructured) {
 }
 
 func (c *Controller) removedSecret(u *unstructured.Unstructured) {
+	if u.GetNamespace() != c.controlNamespace() {
+		return
+	}
 	c.mu.Lock()
 	delete(c.secrets, u.GetName())
 	c.mu.Unlock()
@@ -238,6 +262,7 @@ func (c *Controller) setApplicationSet(u *unstructured.Unstructured) {
 	if patch := argo.AssessApplicationSet(u, time.Now()); patch != nil {
 		if err := c.patch(c.ctx, applicationSetResource, u, patch, "status"); err != nil {
 			c.log.Warn("status cannot be written", "applicationset", u.GetName(), "error", err)
+			c.again(applicationSetResource, u, c.setApplicationSet)
 		}
 	}
 }

@@ -57,6 +57,10 @@ type Controller struct {
 	engine   Engine
 	ctx      context.Context // of Run
 
+	// feeding makes it one step to look whether a resource is still the latest
+	// and to tell the engine of it: what is old, or gone, must not come last.
+	feeding sync.Mutex
+
 	mu      sync.Mutex
 	latest  map[resourceKey]*unstructured.Unstructured // the newest version seen or written
 	readers map[app.SourceID]map[app.ID]bool           // apps that a source without a resource is kept for
@@ -186,6 +190,39 @@ func (c *Controller) note(gvr schema.GroupVersionResource, u *unstructured.Unstr
 	}
 	c.latest[key] = u
 	return true
+}
+
+// renew keeps what the API server answered to a write, unless the resource is
+// gone by now, or another one.
+func (c *Controller) renew(gvr schema.GroupVersionResource, u *unstructured.Unstructured) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := keyOf(gvr, u)
+	if old := c.latest[key]; old != nil && old.GetUID() == u.GetUID() && version(old) <= version(u) {
+		c.latest[key] = u
+	}
+}
+
+// feed runs tell if u still counts: if nothing newer of it is known.
+func (c *Controller) feed(gvr schema.GroupVersionResource, u *unstructured.Unstructured, tell func()) {
+	c.feeding.Lock()
+	defer c.feeding.Unlock()
+	now := c.find(gvr, u.GetNamespace(), u.GetName())
+	if now != nil && now.GetUID() == u.GetUID() && now.GetResourceVersion() == u.GetResourceVersion() {
+		tell()
+	}
+}
+
+// again takes a resource up once more in a while, after a write that failed:
+// the watch need not bring it again.
+func (c *Controller) again(gvr schema.GroupVersionResource, u *unstructured.Unstructured, set func(*unstructured.Unstructured)) {
+	const after = 2 * time.Second
+	time.AfterFunc(after, func() {
+		now := c.find(gvr, u.GetNamespace(), u.GetName())
+		if now != nil && now.GetUID() == u.GetUID() && c.ctx.Err() == nil {
+			set(now)
+		}
+	})
 }
 
 func (c *Controller) find(gvr schema.GroupVersionResource, namespace, name string) *unstructured.Unstructured {

@@ -29,6 +29,7 @@ func (c *Controller) setGitRepository(u *unstructured.Unstructured) {
 		if slices.Contains(u.GetFinalizers(), flux.Finalizer) {
 			if err := c.setFinalizer(c.ctx, gitRepositoryResource, u, flux.Finalizer, false); err != nil {
 				c.log.Warn("finalizer cannot be removed", "source", u.GetName(), "error", err)
+				c.again(gitRepositoryResource, u, c.setGitRepository)
 			}
 		}
 		return
@@ -41,7 +42,7 @@ func (c *Controller) setGitRepository(u *unstructured.Unstructured) {
 	case ok:
 		src.Auth = c.fluxCredentials(c.ctx, u.GetNamespace(), name, src.URL)
 	}
-	c.engine.SetSource(src)
+	c.feed(gitRepositoryResource, u, func() { c.engine.SetSource(src) })
 }
 
 // fluxCredentials reads the Secret of a source. It is read when the source
@@ -62,6 +63,8 @@ func (c *Controller) fluxCredentials(ctx context.Context, namespace, name, url s
 }
 
 func (c *Controller) removedGitRepository(u *unstructured.Unstructured) {
+	c.feeding.Lock()
+	defer c.feeding.Unlock()
 	c.forget(gitRepositoryResource)(u)
 	c.engine.RemoveSource(app.SourceID{Kind: flux.KindGitRepository, Namespace: u.GetNamespace(), Name: u.GetName()})
 }
@@ -83,7 +86,9 @@ func (c *Controller) PublishSource(ctx context.Context, r app.SourceReport) erro
 	}
 	c.emit(u, events)
 	if _, secret := flux.SecretRef(u); secret && r.Failure != nil {
-		c.setGitRepository(c.find(gitRepositoryResource, r.ID.Namespace, r.ID.Name)) // the Secret may have changed
+		if u := c.find(gitRepositoryResource, r.ID.Namespace, r.ID.Name); u != nil {
+			c.setGitRepository(u) // the Secret may have changed
+		}
 	}
 	return nil
 }
@@ -98,13 +103,16 @@ func (c *Controller) setKustomization(u *unstructured.Unstructured) {
 		// resource must find what it delivered. The answer comes by the watch.
 		if err := c.setFinalizer(c.ctx, kustomizationResource, u, flux.Finalizer, true); err != nil && !apierrors.IsConflict(errors.Unwrap(err)) {
 			c.log.Warn("finalizer cannot be set", "app", spec.ID.String(), "error", err)
+			c.again(kustomizationResource, u, c.setKustomization)
 		}
 		return
 	}
-	c.engine.SetApp(spec)
+	c.feed(kustomizationResource, u, func() { c.engine.SetApp(spec) })
 }
 
 func (c *Controller) removedKustomization(u *unstructured.Unstructured) {
+	c.feeding.Lock()
+	defer c.feeding.Unlock()
 	c.forget(kustomizationResource)(u)
 	c.engine.RemoveApp(app.ID{Kind: flux.KindKustomization, Namespace: u.GetNamespace(), Name: u.GetName()})
 }

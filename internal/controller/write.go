@@ -52,7 +52,7 @@ func (c *Controller) patch(ctx context.Context, gvr schema.GroupVersionResource,
 		return fmt.Errorf("writing %s %s/%s: %w", gvr.Resource, u.GetNamespace(), u.GetName(), err)
 	}
 	unstructured.RemoveNestedField(got.Object, "metadata", "managedFields")
-	c.note(gvr, got)
+	c.renew(gvr, got)
 	return nil
 }
 

@@ -83,15 +83,18 @@ func (e *Engine) cycle(spec app.Spec) []string {
 	return walk(spec.ID, spec.DependsOn, []string{spec.ID.String()})
 }
 
-// triggerDependents makes the apps due that depend on id and do not run well.
-func (e *Engine) triggerDependents(id app.ID) {
+// triggerDependents makes the apps due that wait for id: all if it is well,
+// otherwise those that have said nothing yet. Apps that depend on each other in
+// a circle would keep each other running.
+func (e *Engine) triggerDependents(id app.ID, well bool) {
 	e.mu.RLock()
 	var waiting []app.ID
 	for _, a := range e.apps {
 		a.mu.Lock()
 		for _, on := range a.spec.DependsOn {
-			if on == id && (a.last == nil || a.last.Failure != nil && a.last.Failure.Stage == app.StageDepends) {
+			if on == id && (a.last == nil || well && a.last.Failure != nil && a.last.Failure.Stage == app.StageDepends) {
 				waiting = append(waiting, a.id)
+				break
 			}
 		}
 		a.mu.Unlock()

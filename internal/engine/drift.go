@@ -31,6 +31,7 @@ func (e *Engine) Observed(ev cluster.Event) {
 	rec, known := a.records[ev.Ref]
 	manager, rules := a.spec.FieldManager, a.spec.Policy.HealthRules
 	writing := a.writing[ev.Ref]
+	a.unheard = a.unheard || writing
 	a.mu.Unlock()
 	if !known || writing {
 		return
@@ -112,18 +113,15 @@ func (t *tracked) Recreate(ctx context.Context, obj object.Object, opts plan.Wri
 
 func (t *tracked) note(obj object.Object, write func() (plan.Written, error)) (plan.Written, error) {
 	ref := obj.Ref()
-	t.e.mu.Lock()
-	t.e.owners[ref] = t.a.id // before it is there: a wait in this run hears of its changes
-	t.e.mu.Unlock()
 	t.a.mu.Lock()
 	t.a.writing[ref] = true
 	t.a.mu.Unlock()
-	w, err := write()
-	if err == nil {
-		t.e.mu.Lock()
-		t.e.owners[ref] = t.a.id
-		t.e.mu.Unlock()
+	t.e.mu.Lock()
+	if t.e.apps[t.a.id] == t.a {
+		t.e.owners[ref] = t.a.id // before it is there: a wait in this run hears of its changes
 	}
+	t.e.mu.Unlock()
+	w, err := write()
 	t.a.mu.Lock()
 	defer t.a.mu.Unlock()
 	delete(t.a.writing, ref)

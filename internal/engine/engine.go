@@ -50,6 +50,7 @@ type Engine struct {
 	sources map[app.SourceID]*sourceLoop
 	owners  map[object.Ref]app.ID // who delivered an object last
 	ctx     context.Context       // of Run; nil before
+	ended   bool                  // Run waits for what runs, nothing may begin any more
 	started chan struct{}         // closed by Start
 	once    sync.Once
 	running sync.WaitGroup
@@ -83,7 +84,12 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.running.Go(s.run)
 	}
 	e.mu.Unlock()
-	defer e.running.Wait()
+	defer func() {
+		e.mu.Lock()
+		e.ended = true
+		e.mu.Unlock()
+		e.running.Wait()
+	}()
 	select {
 	case <-ctx.Done():
 		return nil
@@ -109,7 +115,8 @@ func (e *Engine) Run(ctx context.Context) error {
 
 // state is what the engine keeps of one app.
 type state struct {
-	id app.ID
+	id  app.ID
+	uid string
 
 	mu       sync.Mutex
 	spec     app.Spec // as the resource has it, with what this process delivered
@@ -119,14 +126,23 @@ type state struct {
 	applied  app.Revision
 	last     *app.Report // the last finished one
 	run      *run        // nil if none
+	ran      bool        // at least once, in this process
 	records  map[object.Ref]app.Record
 	writing  map[object.Ref]bool // being written right now
 	health   map[object.Ref]seenHealth
 	reported map[object.Ref]string // drift that was reported and stands: ownership digest
 	passing  int                   // failures in a row that end by themselves
+	unheard  bool                  // an object changed while it was being written
+	due      due                   // the next run that was planned; zero if none
 	// waitingSince is when the first wait for health of this revision began.
 	waitingFor   string
 	waitingSince time.Time
+}
+
+// due is a run that time brings.
+type due struct {
+	cause app.Cause
+	at    time.Time
 }
 
 // seenHealth is a verdict on one version of an object.
@@ -141,12 +157,13 @@ func (e *Engine) SetApp(spec app.Spec) {
 	hash := specHash(spec)
 	e.mu.Lock()
 	a, known := e.apps[spec.ID]
-	if known && a.spec.UID != spec.UID {
-		e.dropLocked(a)
+	var left []object.Ref
+	if known && a.uid != spec.UID {
+		left = e.dropLocked(a)
 		known = false
 	}
 	if !known {
-		a = &state{id: spec.ID, spec: spec, hash: hash,
+		a = &state{id: spec.ID, uid: spec.UID, spec: spec, hash: hash,
 			writing: map[object.Ref]bool{}, health: map[object.Ref]seenHealth{}, reported: map[object.Ref]string{}}
 		a.remember(spec.Recorded)
 		if spec.LastSync != nil && spec.LastSync.Succeeded {
@@ -157,6 +174,7 @@ func (e *Engine) SetApp(spec app.Spec) {
 			e.owners[r.Ref] = spec.ID
 		}
 		e.mu.Unlock()
+		e.opts.Cluster.Forget(left...)
 		e.trigger(spec.ID, app.CauseStart, 0)
 		return
 	}
@@ -172,7 +190,11 @@ func (a *state) update(spec app.Spec, hash string) (app.Cause, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	old, oldHash := a.spec, a.hash
-	spec.Recorded, spec.LastSync = old.Recorded, old.LastSync
+	if a.ran {
+		spec.Recorded, spec.LastSync = old.Recorded, old.LastSync
+	} else {
+		a.remember(spec.Recorded) // of whoever delivered it so far
+	}
 	a.spec, a.hash = spec, hash
 	if spec.Request == nil {
 		a.answered = nil
@@ -209,19 +231,17 @@ func errorText(f *app.Failure) string {
 // RemoveApp forgets an app whose resource is gone.
 func (e *Engine) RemoveApp(id app.ID) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	var left []object.Ref
 	if a := e.apps[id]; a != nil {
-		e.dropLocked(a)
+		left = e.dropLocked(a)
 	}
+	e.mu.Unlock()
+	e.opts.Cluster.Forget(left...)
 }
 
-func (e *Engine) dropLocked(a *state) {
+// dropLocked forgets an app and gives the objects that were its own.
+func (e *Engine) dropLocked(a *state) []object.Ref {
 	delete(e.apps, a.id)
-	for ref, id := range e.owners {
-		if id == a.id {
-			delete(e.owners, ref)
-		}
-	}
 	e.queue.forget(a.id)
 	e.cache.drop(a.id)
 	a.mu.Lock()
@@ -230,21 +250,28 @@ func (e *Engine) dropLocked(a *state) {
 	if a.run != nil {
 		a.run.stop(app.CauseSpec, errors.New("the resource is gone"))
 	}
+	left := a.left(nil)
+	for ref := range a.writing {
+		left = append(left, ref)
+	}
+	return e.disownLocked(a.id, left)
 }
 
-// trigger makes an app due, and stops what is less urgent than the cause.
+// trigger makes an app due, and stops what is less urgent than the cause: in
+// the other order it could stop the very run that it brings about.
 func (e *Engine) trigger(id app.ID, cause app.Cause, after time.Duration) {
-	e.queue.add(id, cause, time.Now().Add(after))
-	if after > 0 {
+	a := e.app(id)
+	if a == nil {
 		return
 	}
-	if a := e.app(id); a != nil {
+	if after <= 0 {
 		a.mu.Lock()
 		if a.run != nil {
 			a.run.preempt(cause)
 		}
 		a.mu.Unlock()
 	}
+	e.queue.add(id, cause, time.Now().Add(after))
 }
 
 func (e *Engine) app(id app.ID) *state {
@@ -253,16 +280,24 @@ func (e *Engine) app(id app.ID) *state {
 	return e.apps[id]
 }
 
-// snapshot is the spec to run with; ok is false if the app is gone.
-func (a *state) snapshot() (app.Spec, string, bool) {
+// begin makes r the app's run with the spec as it is now, in one step: what
+// changes from here on pre-empts it. It reports false if there is nothing to run.
+func (a *state) begin(r *run) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	spec := a.spec
-	if !asksNew(a.answered, spec.Request) {
-		spec.Request = nil // answered; the resource still shows it
+	if a.removed || a.suspended() {
+		return false
 	}
-	return spec, a.hash, !a.removed
+	r.spec, r.hash = a.spec, a.hash
+	if !asksNew(a.answered, r.spec.Request) {
+		r.spec.Request = nil // answered; the resource still shows it
+	}
+	a.run, a.ran, a.due = r, true, due{}
+	return true
 }
+
+// suspended reports whether the app is to be left alone. The caller holds a.mu.
+func (a *state) suspended() bool { return a.spec.Suspend && a.spec.Deletion == nil }
 
 // remember takes over the records of what is delivered.
 func (a *state) remember(records []app.Record) {

@@ -49,6 +49,7 @@ type item struct {
 	at      int       // place in it
 	running bool      // popped, and not done yet
 	again   bool      // came up while running
+	gone    bool      // forgotten while running
 }
 
 func newQueue() *queue {
@@ -63,8 +64,8 @@ func newQueue() *queue {
 	}
 }
 
-// add makes id due at a time. If it is waiting already, the earlier time and
-// the more urgent cause are kept.
+// add makes id due at a time. If it is waiting already, the earlier time is
+// kept with its cause, and of two that are due the more urgent cause.
 func (q *queue) add(id app.ID, cause app.Cause, due time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -73,12 +74,15 @@ func (q *queue) add(id app.ID, cause app.Cause, due time.Time) {
 		it = &item{id: id}
 		q.items[id] = it
 	}
-	waiting := it.in != nil || it.again
-	if !waiting || urgency(cause) < urgency(it.cause) {
+	it.gone = false
+	waiting, now := it.in != nil || it.again, time.Now()
+	switch {
+	case !waiting, it.due.After(now) && due.Before(it.due):
+		it.cause, it.due = cause, due
+	case due.After(now): // by then it has run
+		return
+	case urgency(cause) < urgency(it.cause):
 		it.cause = cause
-	}
-	if !waiting || due.Before(it.due) {
-		it.due = due
 	}
 	if it.running {
 		it.again = true
@@ -160,6 +164,10 @@ func (q *queue) done(id app.ID) {
 		return
 	}
 	it.running = false
+	if it.gone {
+		delete(q.items, id)
+		return
+	}
 	if it.again {
 		it.again = false
 		q.place(it)
@@ -174,7 +182,7 @@ func (q *queue) forget(id app.ID) {
 	if it == nil {
 		return
 	}
-	it.again = false
+	it.again, it.gone = false, it.running
 	if it.in != nil {
 		heap.Remove(it.in, it.at)
 		it.in = nil

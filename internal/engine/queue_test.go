@@ -51,6 +51,37 @@ func TestQueueKeepsTheEarlierTimeAndTheMoreUrgentCause(t *testing.T) {
 	})
 }
 
+func TestQueueRunsForTheCauseThatIsDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		start := time.Now()
+		q.add(id("a"), app.CauseDrift, start.Add(time.Hour))
+		q.add(id("a"), app.CauseDepends, start)
+		if _, cause := take(t, q); cause != app.CauseDepends {
+			t.Errorf("ran for %s, which is not due", cause)
+		}
+		q.add(id("b"), app.CauseRevision, start)
+		q.add(id("b"), app.CauseDrift, start.Add(time.Hour))
+		if _, cause := take(t, q); cause != app.CauseRevision {
+			t.Errorf("ran for %s, which is not due", cause)
+		}
+	})
+}
+
+func TestQueueForgetsWhatRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		q.add(id("a"), app.CauseRevision, time.Now())
+		take(t, q)
+		q.add(id("a"), app.CauseDrift, time.Now())
+		q.forget(id("a"))
+		q.done(id("a"))
+		if len(q.items) != 0 {
+			t.Errorf("still there: %+v", q.items[id("a")])
+		}
+	})
+}
+
 func TestQueueNeverRunsAnAppTwiceAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue()

@@ -21,10 +21,15 @@ type run struct {
 	hash  string
 	cause app.Cause
 	began time.Time
+	rev   string // the commit, once it is fetched
 
 	// between ends what may end between two writes; waits ends waits only.
 	between, waits        context.Context
 	stopBetween, stopWait context.CancelCauseFunc
+
+	// waiting tells that the run now waits for health, and for what; nil if
+	// nobody is to be told.
+	waiting func(ctx context.Context, what string)
 }
 
 // work runs an app once and publishes what came of it.
@@ -33,20 +38,19 @@ func (e *Engine) work(ctx context.Context, id app.ID, cause app.Cause) {
 	if a == nil {
 		return
 	}
-	spec, hash, ok := a.snapshot()
-	if !ok || spec.Suspend && spec.Deletion == nil {
-		return
-	}
 	if cause == app.CauseHealth && e.refreshHealth(ctx, a) {
+		if next := a.planned(); !next.at.IsZero() {
+			e.queue.add(id, next.cause, next.at) // this look was none of what it is for
+		}
 		return
 	}
-	r := &run{e: e, a: a, spec: spec, hash: hash, cause: cause, began: time.Now()}
+	r := &run{e: e, a: a, cause: cause, began: time.Now()}
 	r.between, r.stopBetween = context.WithCancelCause(ctx)
 	r.waits, r.stopWait = context.WithCancelCause(r.between)
 	defer r.stopBetween(nil)
-	a.mu.Lock()
-	a.run = r
-	a.mu.Unlock()
+	if !a.begin(r) {
+		return
+	}
 	rep, publish := r.line(ctx)
 	a.mu.Lock()
 	a.run = nil
@@ -84,7 +88,7 @@ func (r *run) line(ctx context.Context) (app.Report, bool) {
 	if waiting {
 		return app.Report{}, false
 	}
-	in.URL, in.Revision = src.url, src.revision
+	in.URL, in.Revision, r.rev = src.url, src.revision, src.revision.Commit
 	if failure != nil {
 		return end(failure)
 	}
@@ -111,16 +115,25 @@ func (r *run) line(ctx context.Context) (app.Report, bool) {
 		return end(failure)
 	}
 	in.Planned = true
+	early := time.Now().Before(intent.NotBefore)
 	if in.Plan.Refused != nil {
 		in.Health = r.healthOf(ctx, in.Plan) // what is there fares as it did
-		return end(in.Plan.Refused)
+		in.Early = early                     // a look before its time is no try
+		rep, _ := end(in.Plan.Refused)
+		if early {
+			rep.RetryAt = intent.NotBefore
+		}
+		return rep, true
 	}
 	in.Warnings = append(in.Warnings, in.Plan.Warnings...)
 
 	// apply
-	held := in.Plan.Writes() > 0 && time.Now().Before(intent.NotBefore)
+	held := in.Plan.Writes() > 0 && early
 	if intent.Apply && !intent.DryRun && !held && len(in.Plan.Groups) > 0 {
-		r.announce(ctx, in)
+		if failure := r.announce(ctx, in); failure != nil {
+			return end(failure)
+		}
+		r.waiting = func(ctx context.Context, what string) { _ = r.tell(ctx, in, app.StageHealth, what) }
 		in.Executed = in.Plan.Writes() > 0 || r.newRevision(src.revision)
 		in.Outcome = apply.Run(ctx, in.Plan, apply.Options{
 			Writer: &tracked{Writer: writer, e: r.e, a: r.a, manager: spec.FieldManager},
@@ -137,6 +150,10 @@ func (r *run) line(ctx context.Context) (app.Report, bool) {
 	rep, _ := end(failure)
 	if held {
 		rep.RetryAt = intent.NotBefore
+		if rep.Failure == nil && spec.Policy.RetryInterval > 0 && !spec.LastSync.Succeeded {
+			rep.Failure = r.a.lastFailure(src.revision) // waiting for the next try is not being well
+			rep.Stage = rep.Failure.Stage
+		}
 	}
 	if intent.Refused != nil && rep.Failure == nil && in.Plan.Writes() > 0 {
 		rep.Failure, rep.Stage = intent.Refused, intent.Refused.Stage
@@ -225,21 +242,33 @@ type rendering struct {
 
 // announce publishes that a sync runs, with what it is about to create, so
 // that a crash in its middle leaves no object unknown. A sync that only
-// changes objects, or waits for nothing, needs no announcement.
-func (r *run) announce(ctx context.Context, in report.Input) {
+// changes objects, or waits for nothing, needs no announcement. What is about
+// to be created and cannot be noted is not created: it could be lost.
+func (r *run) announce(ctx context.Context, in report.Input) *app.Failure {
 	creates := in.Plan.Creates()
 	waits := false
 	for _, g := range in.Plan.Groups {
 		waits = waits || len(g.Await) > 0
 	}
 	if len(creates) == 0 && !waits {
-		return
+		return nil
 	}
+	if err := r.tell(ctx, in, app.StageApply, ""); err != nil && len(creates) > 0 {
+		return app.Fail(app.StageObserve, app.ReasonClusterDown, "the inventory cannot be written: %w", err)
+	}
+	return nil
+}
+
+// tell publishes where a sync is that has begun.
+func (r *run) tell(ctx context.Context, in report.Input, stage app.Stage, progress string) error {
 	in.Now = time.Now()
-	rep := report.Running(in, creates)
-	if err := r.e.opts.Publish(ctx, rep); err != nil && ctx.Err() == nil {
+	rep := report.Running(in, in.Plan.Creates())
+	rep.Stage, rep.Progress = stage, progress
+	err := r.e.opts.Publish(ctx, rep)
+	if err != nil && ctx.Err() == nil {
 		r.e.log.Warn("status cannot be written", "app", r.spec.ID.String(), "error", err)
 	}
+	return err
 }
 
 // preempt lets a cause that has come up stop the run where it may. The caller
@@ -267,23 +296,31 @@ func (e *Engine) finish(ctx context.Context, a *state, r *run, rep app.Report) {
 		a.mu.Unlock()
 		return
 	}
+	left := a.left(rep.Records)
 	a.remember(rep.Records)
+	a.forgetHealth()
 	a.spec.LastSync, a.applied = rep.LastSync, rep.Applied
-	rep.Drift = a.news(rep.Drift)
+	if rep.Sync != app.Unknown { // otherwise nobody has looked
+		rep.Drift = a.news(rep.Drift)
+	}
 	if rep.Failure == nil {
 		a.passing = 0
 	}
+	unheard := a.unheard
+	a.unheard = false
 	superseded := rep.Failure != nil && rep.Failure.Reason == app.ReasonSuperseded
-	if !superseded {
+	if superseded {
+		rep.Handled, rep.Answered = "", nil // the run that took over answers
+	} else {
 		a.last = &rep
-		if r.spec.Request != nil {
+		if r.spec.Request != nil && a.spec.Request != nil { // otherwise it was taken back, and may come again
 			a.answered = r.spec.Request
 		}
 	}
 	a.mu.Unlock()
-	e.own(a.id, rep)
+	e.own(a.id, rep, left)
 	rep.RetryAt = e.next(a, rep)
-	if rep.Failure == nil && rep.RetryAt.IsZero() && r.spec.Policy.Mode == app.ModeEnforce && r.spec.Deletion == nil && e.missed(a) {
+	if unheard && r.spec.Deletion == nil && e.missed(a) {
 		e.trigger(a.id, app.CauseDrift, 0)
 	}
 	if superseded && rep.Attempt == nil {
@@ -292,21 +329,65 @@ func (e *Engine) finish(ctx context.Context, a *state, r *run, rep app.Report) {
 	e.logRun(r, rep)
 	if err := e.opts.Publish(ctx, rep); err != nil && ctx.Err() == nil {
 		e.log.Warn("status cannot be written", "app", a.id.String(), "error", err)
-		e.queue.add(a.id, app.CauseRetry, time.Now().Add(time.Second))
+		e.plan(a, app.CauseRetry, time.Now().Add(passing.After(a.failedAgain())))
 	}
-	e.triggerDependents(a.id)
+	e.triggerDependents(a.id, rep.Failure == nil)
 }
 
-// own notes whose the delivered objects are.
-func (e *Engine) own(id app.ID, rep app.Report) {
+// own notes whose the delivered objects are, and forgets those that left.
+func (e *Engine) own(id app.ID, rep app.Report, left []object.Ref) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	for _, r := range rep.Records {
 		e.owners[r.Ref] = id
 	}
-	for _, o := range rep.Objects {
-		if o.Action == app.ActionPruned && e.owners[o.Ref] == id {
-			delete(e.owners, o.Ref)
+	left = e.disownLocked(id, left)
+	e.mu.Unlock()
+	e.opts.Cluster.Forget(left...)
+}
+
+// disownLocked ends id's hold on refs and gives those that it held.
+func (e *Engine) disownLocked(id app.ID, refs []object.Ref) []object.Ref {
+	var held []object.Ref
+	for _, ref := range refs {
+		if e.owners[ref] == id {
+			delete(e.owners, ref)
+			held = append(held, ref)
+		}
+	}
+	return held
+}
+
+// left lists what was recorded, or written in this run, and is no longer among
+// records. The caller holds a.mu.
+func (a *state) left(records []app.Record) []object.Ref {
+	stays := make(map[object.Ref]bool, len(records))
+	for _, r := range records {
+		stays[r.Ref] = true
+	}
+	var out []object.Ref
+	for _, r := range a.spec.Recorded {
+		if !stays[r.Ref] {
+			out = append(out, r.Ref)
+		}
+	}
+	for ref := range a.records {
+		if !stays[ref] {
+			out = append(out, ref)
+		}
+	}
+	return out
+}
+
+// forgetHealth drops verdicts on what the app has no more to do with. The
+// caller holds a.mu.
+func (a *state) forgetHealth() {
+	stays := map[object.Ref]bool{}
+	for _, h := range a.spec.Policy.HealthChecks {
+		stays[object.Ref{Group: h.Group, Kind: h.Kind, Namespace: h.Namespace, Name: h.Name}] = true
+	}
+	for ref := range a.health {
+		if _, recorded := a.records[ref]; !recorded && !stays[ref] {
+			delete(a.health, ref)
 		}
 	}
 }
@@ -314,17 +395,21 @@ func (e *Engine) own(id app.ID, rep app.Report) {
 // next makes the app due again where time alone can change something.
 func (e *Engine) next(a *state, rep app.Report) time.Time {
 	if !rep.RetryAt.IsZero() {
-		e.queue.add(a.id, app.CauseDrift, rep.RetryAt)
+		e.plan(a, app.CauseDrift, rep.RetryAt)
 		return rep.RetryAt
 	}
 	f := rep.Failure
-	if f == nil || f.Retry.Never || f.Reason == app.ReasonSuperseded {
+	a.mu.Lock()
+	policy, deleting := a.spec.Policy, a.spec.Deletion != nil
+	a.mu.Unlock()
+	if f == nil || f.Reason == app.ReasonSuperseded || f.Retry.Never && !deleting {
 		return time.Time{}
 	}
-	spec, _, _ := a.snapshot()
-	policy := spec.Policy
 	var wait time.Duration
 	switch {
+	case deleting:
+		// No policy speaks of it, and nothing else would take it up again.
+		wait = passing.After(a.failedAgain())
 	case f.Reason == app.ReasonClusterDown || f.Reason == app.ReasonConflict:
 		// Not the app's doing, and over by itself: the policy's wait is for
 		// what someone has to mend.
@@ -337,16 +422,47 @@ func (e *Engine) next(a *state, rep app.Report) time.Time {
 		wait = policy.Retry.After(rep.Attempt.Retries + 1)
 	case rep.Attempt == nil && policy.Interval > 0:
 		wait = policy.Interval
+	case rep.Attempt == nil && endsByItself(f):
+		wait = passing.After(a.failedAgain())
 	default:
 		return time.Time{}
 	}
 	at := time.Now().Add(wait)
-	e.queue.add(a.id, app.CauseRetry, at)
+	e.plan(a, app.CauseRetry, at)
 	return at
+}
+
+// endsByItself reports whether f is a failure to look that no commit, spec or
+// cluster event can be expected to mend.
+func endsByItself(f *app.Failure) bool {
+	switch f.Reason {
+	case app.ReasonForbidden:
+		return f.Stage == app.StageObserve
+	case app.ReasonInternal, app.ReasonTimeout, app.ReasonTerminated, app.ReasonAuthentication:
+		return f.Stage != app.StageSpec && f.Stage != app.StageFetch && f.Stage != app.StageRender
+	}
+	return false
+}
+
+// plan makes an app due at a time to come. A look at its health in between
+// does not use that up.
+func (e *Engine) plan(a *state, cause app.Cause, at time.Time) {
+	a.mu.Lock()
+	if a.due.at.IsZero() || at.Before(a.due.at) {
+		a.due = due{cause, at}
+	}
+	a.mu.Unlock()
+	e.queue.add(a.id, cause, at)
 }
 
 // passing is the wait after failures that end by themselves.
 var passing = app.Backoff{Initial: time.Second, Factor: 2, Max: 30 * time.Second}
+
+func (a *state) planned() due {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.due
+}
 
 // failedAgain counts failures of that sort in a row, this one not included.
 func (a *state) failedAgain() int {
@@ -392,6 +508,16 @@ func (e *Engine) cluster(t app.Target) (*cluster.Cluster, *cluster.Writer, *app.
 		return nil, nil, app.AsFailure(err, app.StageSpec)
 	}
 	return e.opts.Cluster, w, nil
+}
+
+// lastFailure is why the last run failed, or that it did.
+func (a *state) lastFailure(rev app.Revision) *app.Failure {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.last != nil && a.last.Failure != nil {
+		return a.last.Failure
+	}
+	return app.Fail(app.StageApply, app.ReasonPartial, "the last attempt to deliver %s failed", rev.Commit)
 }
 
 func (a *state) appliedRevision() app.Revision {

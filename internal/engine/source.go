@@ -20,6 +20,8 @@ type sourceLoop struct {
 	cancel context.CancelFunc
 	ctx    context.Context
 
+	looking sync.Mutex // one look at a time: an older answer must not come after a newer
+
 	mu       sync.Mutex
 	src      app.Source
 	looked   bool // at least once, in this process
@@ -42,7 +44,7 @@ func (e *Engine) SetSource(src app.Source) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s = &sourceLoop{e: e, src: src, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel, revision: src.Recorded}
 	e.sources[src.ID] = s
-	if e.ctx != nil {
+	if e.ctx != nil && !e.ended {
 		e.running.Go(s.run)
 	}
 	e.mu.Unlock()
@@ -52,6 +54,10 @@ func (s *sourceLoop) update(src app.Source) {
 	s.mu.Lock()
 	old := s.src
 	old.Handled, old.Recorded = src.Handled, src.Recorded // only repeat what was published
+	if old.Auth.Err != nil && src.Auth.Err != nil {
+		// What the API server says may differ each time: that is no change.
+		old.Auth.Err = src.Auth.Err
+	}
 	changed := !reflect.DeepEqual(old, src)
 	s.src = src
 	s.mu.Unlock()
@@ -133,9 +139,11 @@ func (s *sourceLoop) run() {
 
 // once looks at the source and returns the wait before the next look.
 func (s *sourceLoop) once() time.Duration {
+	s.looking.Lock()
+	defer s.looking.Unlock()
 	s.mu.Lock()
 	src, before, first := s.src, s.revision, !s.looked
-	failedBefore, since := s.failure != nil, s.since
+	failedBefore, since := reasonOf(s.failure), s.since
 	s.mu.Unlock()
 	const never = 365 * 24 * time.Hour
 	if src.Suspend {
@@ -170,7 +178,7 @@ func (s *sourceLoop) once() time.Duration {
 	changed := failure == nil && current.Commit != before.Commit
 	report := app.SourceReport{ID: src.ID, Generation: src.Generation, Handled: src.Request,
 		Revision: current, Changed: changed, Failure: failure, At: time.Now()}
-	if changed || first || failedBefore != (failure != nil) {
+	if changed || first || failedBefore != reasonOf(failure) {
 		s.e.triggerReaders(src.ID, app.CauseRevision)
 	}
 	if failure != nil {
@@ -192,6 +200,14 @@ func (s *sourceLoop) once() time.Duration {
 	}
 	// Spread the polls of sources that began together.
 	return src.Interval - time.Duration(rand.Int64N(int64(src.Interval)/20+1))
+}
+
+// reasonOf is why something failed, "" if it did not.
+func reasonOf(f *app.Failure) app.Reason {
+	if f == nil {
+		return ""
+	}
+	return f.Reason
 }
 
 var sourceBackoff = app.Backoff{Initial: time.Second, Factor: 2, Max: 2 * time.Minute}

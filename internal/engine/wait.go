@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -33,10 +34,16 @@ func (r *run) awaitHealthy(ctx context.Context, refs []object.Ref) *app.Failure 
 	}
 	var failed []string
 	var failure *app.Failure
-	err := r.wait(ctx, r.hash, func(ctx context.Context) error {
+	told := r.waiting == nil
+	err := r.wait(ctx, r.hash+"/"+r.rev, func(ctx context.Context) error {
 		return r.e.opts.Cluster.Await(ctx, refs, func() bool {
 			failed, failure = r.check(ctx, pending)
-			return failure != nil || len(failed) > 0 || len(pending) == 0
+			over := failure != nil || len(failed) > 0 || len(pending) == 0
+			if !over && !told && ctx.Err() == nil {
+				told = true
+				r.waiting(ctx, waitingFor(pending))
+			}
+			return over
 		})
 	})
 	switch {
@@ -108,6 +115,16 @@ func (r *run) check(ctx context.Context, pending map[object.Ref]app.Health) (fai
 		}
 	}
 	return failed, nil
+}
+
+// waitingFor names one of the pending objects, the same for the same ones.
+func waitingFor(pending map[object.Ref]app.Health) string {
+	refs := slices.SortedFunc(maps.Keys(pending), object.Ref.Compare)
+	text := "waiting for healthy state of " + strings.TrimPrefix(refs[0].Group+"/", "/") + refs[0].Kind + "/" + refs[0].Name
+	if len(refs) > 1 {
+		text += fmt.Sprintf(" and %d more resources", len(refs)-1)
+	}
+	return text
 }
 
 func describe(ref object.Ref, h app.Health) string {
@@ -212,8 +229,11 @@ func looksAtHealth(p app.Policy) bool {
 // it if it changed. It reports false if a full run is needed instead.
 func (e *Engine) refreshHealth(ctx context.Context, a *state) bool {
 	a.mu.Lock()
-	last, policy := a.last, a.spec.Policy
+	last, policy, idle := a.last, a.spec.Policy, a.removed || a.suspended()
 	a.mu.Unlock()
+	if idle {
+		return true
+	}
 	if last == nil || last.Failure != nil || len(last.Objects) == 0 {
 		return false
 	}
@@ -248,6 +268,6 @@ func (e *Engine) refreshHealth(ctx context.Context, a *state) bool {
 	if err := e.opts.Publish(ctx, rep); err != nil {
 		return false
 	}
-	e.triggerDependents(a.id)
+	e.triggerDependents(a.id, true)
 	return true
 }

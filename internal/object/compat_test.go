@@ -133,6 +133,16 @@ func TestRedactError(t *testing.T) {
 	if got := RedactError(secret, in); strings.Contains(got, "ter22") || !strings.Contains(got, `Secret "a" is invalid`) {
 		t.Error(got)
 	}
+	for _, bare := range []string{
+		".stringData: expected map, got &{[hunter22]}",
+		".data.x: expected string, got &value.valueUnstructured{Value:hunter22}",
+		"Secret \"a\" is invalid: data: Invalid value: map[string]string{x: hunter22}: bad",
+		"error found in #10 byte of ...|hunter22|..., bigger context ...|hunter22|...",
+	} {
+		if got := RedactError(secret, bare); strings.Contains(got, "hunter22") || !strings.Contains(got, "<redacted>") {
+			t.Error(got)
+		}
+	}
 	if got := RedactError(Ref{Kind: "ConfigMap"}, in); got != in {
 		t.Error(got)
 	}

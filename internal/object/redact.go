@@ -77,16 +77,22 @@ func Redact(content map[string]any) map[string]any {
 // `Invalid value: "…"` and `unable to decode … in "…"`.
 var quotedValue = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\x60[^\x60]*\x60`)
 
+// bareValue finds what they quote back without quotation marks, to the end of
+// the line as nothing else ends it: `expected map, got &{[…]}`, `Invalid value:
+// 7: …`, and what decoders show around an error.
+var bareValue = regexp.MustCompile(`(\bgot|Invalid value:|error found in) [^"\n][^\n]*`)
+
 // RedactError removes from the message of an error about a Secret whatever
 // the API server quoted back, field paths excepted.
 func RedactError(ref Ref, message string) string {
 	if ref.Kind != "Secret" || ref.Group != "" {
 		return message
 	}
-	return quotedValue.ReplaceAllStringFunc(message, func(q string) string {
+	message = quotedValue.ReplaceAllStringFunc(message, func(q string) string {
 		if len(q) >= 2 && q[1:len(q)-1] == ref.Name {
 			return q
 		}
 		return `"<redacted>"`
 	})
+	return bareValue.ReplaceAllString(message, "$1 <redacted>")
 }

@@ -53,7 +53,7 @@ func (b *builder) group() {
 	}
 	b.prune("prune", last)
 	switch {
-	case len(b.Spec.Policy.HealthChecks) > 0 && !b.Spec.Policy.Wait:
+	case len(b.Spec.Policy.HealthChecks) > 0:
 		refs := make([]object.Ref, 0, len(b.Spec.Policy.HealthChecks))
 		for _, h := range b.Spec.Policy.HealthChecks {
 			refs = append(refs, object.Ref{Group: h.Group, Kind: h.Kind, Namespace: h.Namespace, Name: h.Name})
@@ -201,6 +201,7 @@ func BuildDeletion(spec app.Spec, facts Facts) Plan {
 	if d.Propagation != "" {
 		b.Spec.Policy.Propagation = d.Propagation
 	}
+	var leaving []object.Ref
 	for _, r := range spec.Recorded {
 		live := facts.Live[r.Ref]
 		marks := effectsOf(spec.Policy.Switches, live.Labels, live.Annotations)
@@ -212,6 +213,7 @@ func BuildDeletion(spec app.Spec, facts Facts) Plan {
 		if live.Deleting && live.Marked {
 			// Already on its way: waited for, not deleted again.
 			b.plan.Rest = append(b.plan.Rest, Step{Verb: Leave, Ref: r.Ref, Version: r.Version, Recorded: r, Reason: "being deleted"})
+			leaving = append(leaving, r.Ref)
 			continue
 		}
 		b.drop(r)
@@ -219,6 +221,9 @@ func BuildDeletion(spec app.Spec, facts Facts) Plan {
 	b.group()
 	for i := range b.plan.Groups {
 		b.plan.Groups[i].Gone = d.Wait
+	}
+	if d.Wait && len(leaving) > 0 {
+		b.plan.Groups = append(b.plan.Groups, Group{Name: "being deleted", Leaving: leaving})
 	}
 	return b.plan
 }

@@ -73,8 +73,10 @@ type Group struct {
 	Steps []Step
 	// Await lists objects that must be healthy before the next group.
 	Await []object.Ref
-	// Gone waits until the objects pruned by this group no longer exist.
-	Gone bool
+	// Gone waits until the objects pruned by this group no longer exist, and
+	// Leaving for those that were being deleted already.
+	Gone    bool
+	Leaving []object.Ref
 }
 
 // Plan is what is to be done for an app.

@@ -254,6 +254,8 @@ func TestDecide(t *testing.T) {
 		{"failed at a fixed interval, the timer", flux, nil, failed, "a", app.CauseRetry, plan.Intent{Apply: true, Retry: 2, Prune: true}},
 		{"failed at a fixed interval, drift waits", flux, nil, failed, "a", app.CauseDrift,
 			plan.Intent{Apply: true, Retry: 2, Prune: true, NotBefore: now}},
+		{"what stood against it has come about: no wait", flux, nil, failed, "a", app.CauseDepends, plan.Intent{Apply: true, Retry: 1, Prune: true}},
+		{"the same with a backoff", argo, nil, failed, "a", app.CauseDepends, plan.Intent{Apply: true, Retry: 1, Prune: true}},
 		{"no backoff heals at once always", flux, nil, healed, "a", app.CauseDrift, plan.Intent{Apply: true, Heal: true, Prune: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -269,5 +271,9 @@ func TestDecide(t *testing.T) {
 	got := plan.Decide(app.Spec{Policy: argo}, plan.Situation{Cause: app.CauseRetry, Revision: "a", SpecHash: "h", LastSync: &exhausted, Now: now})
 	if got.Apply || got.Refused == nil || !got.Refused.Retry.Never {
 		t.Errorf("tries are used up: got %+v", got)
+	}
+	got = plan.Decide(app.Spec{Policy: argo}, plan.Situation{Cause: app.CauseDepends, Revision: "a", SpecHash: "h", LastSync: &exhausted, Now: now})
+	if !got.Apply || got.Refused != nil || got.Retry != 5 {
+		t.Errorf("tries are used up, but what was missing has come: got %+v", got)
 	}
 }

@@ -28,6 +28,8 @@ type Input struct {
 	Planned bool
 	Intent  plan.Intent
 	Plan    plan.Plan
+	// Early: the plan was made before Intent.NotBefore, to look only.
+	Early bool
 	// Executed: the plan was carried out, with this outcome.
 	Executed bool
 	Outcome  plan.Outcome
@@ -79,6 +81,9 @@ func Compose(in Input) app.Report {
 			r.Drift = append(r.Drift, d)
 		}
 	}
+	if in.Spec.Deletion != nil && in.Failure != nil {
+		r.Records = in.Spec.Recorded // until all is gone, all is looked after
+	}
 	r.Sync = syncOf(r.Objects)
 	r.Health = health.Worst(present(r.Objects), in.Spec.Policy.HealthRules)
 	r.Attempt = attempt(in)
@@ -88,6 +93,9 @@ func Compose(in Input) app.Report {
 
 // settle says what is remembered of this run for the next decision.
 func settle(r *app.Report, in Input) {
+	if in.Failure != nil && in.Failure.Reason == app.ReasonSuperseded {
+		return // no try: the run that took over decides as if there had been none
+	}
 	if a := r.Attempt; a != nil && !a.DryRun {
 		if a.Partial && a.By != "" {
 			return // a user's selection says nothing about the whole
@@ -98,7 +106,7 @@ func settle(r *app.Report, in Input) {
 		}
 		return
 	}
-	if in.Failure == nil && r.Sync == app.Synced {
+	if in.Failure == nil && (r.Sync == app.Synced || in.Plan.Writes() == 0 && delivered(r.Objects)) {
 		// All is as this revision says without a write: it counts as delivered.
 		r.Applied = in.Revision
 		last := in.Spec.LastSync
@@ -107,6 +115,17 @@ func settle(r *app.Report, in Input) {
 				Started: in.Started, Finished: in.Now, Succeeded: true}
 		}
 	}
+}
+
+// delivered reports whether all that Git holds is as it says. What it no
+// longer holds and is left in the cluster does not count.
+func delivered(objects []app.ObjectReport) bool {
+	for _, o := range objects {
+		if o.Sync == app.OutOfSync && !o.RequiresPrune {
+			return false
+		}
+	}
+	return true
 }
 
 // compose gives the report and the record of one step. The record is nil for
@@ -121,7 +140,7 @@ func compose(s plan.Step, res plan.Result, done bool) (app.ObjectReport, *app.Re
 	switch {
 	case done && res.Failure != nil:
 		o.Sync, o.Action, o.Message = app.OutOfSync, res.Action, res.Message
-		if old == nil && s.Verb == plan.Create {
+		if old == nil && !s.OfNamespace() {
 			// The write may have landed although the answer was an error.
 			return o, &app.Record{Ref: s.Ref, Version: s.Version}
 		}
@@ -199,7 +218,7 @@ func syncOf(objects []app.ObjectReport) app.SyncStatus {
 // refused, or a user's request that found nothing to do.
 func attempt(in Input) *app.SyncAttempt {
 	asked := in.Intent.Apply && in.Intent.By != ""
-	refused := in.Intent.Apply && in.Plan.Refused != nil
+	refused := in.Intent.Apply && in.Plan.Refused != nil && !in.Early
 	if !in.Executed && !asked && !refused {
 		return nil
 	}

@@ -42,8 +42,6 @@ func chooseContent(ctx context.Context, opts Options, before content) (content, 
 	switch {
 	case opts.Repo != "":
 		return repository(ctx, opts.Repo, opts.Path)
-	case opts.Path != "":
-		return content{}, problem("give --repo too", "--path is a directory of the repository that --repo names")
 	case opts.NoSample:
 		return content{Kind: contentNone}, nil
 	case before.Kind != "":
@@ -57,15 +55,11 @@ func (c content) local() bool { return strings.HasPrefix(c.URL, "file://") }
 
 // repository reads --repo, a directory or a URL.
 func repository(ctx context.Context, repo, path string) (content, error) {
-	c := content{Kind: contentRepo, URL: repo, Path: path}
+	c := content{Kind: contentRepo, Path: path}
 	info, err := os.Stat(repo)
-	if err != nil && (strings.Contains(repo, "://") || giturl.Canonical(repo) != "" && strings.Contains(repo, ":")) {
-		address, err := giturl.Parse(repo)
-		if err != nil {
-			return c, problem("--repo is a directory, or a URL of Git over http, https or ssh", "--repo: %w", err)
-		}
-		c.URL = address.String()
-		return c, nil
+	if err != nil && strings.Contains(repo, ":") {
+		c.URL, err = remote(repo)
+		return c, err
 	}
 	switch {
 	case err != nil:
@@ -104,6 +98,20 @@ func repository(ctx context.Context, repo, path string) (content, error) {
 	}
 	c.URL = (&url.URL{Scheme: "file", Path: filepath.ToSlash(root)}).String()
 	return c, nil
+}
+
+// remote is the URL that a GitRepository can have for what a user of git writes.
+func remote(text string) (string, error) {
+	address, err := giturl.Parse(text)
+	switch {
+	case err != nil:
+		return "", problem("--repo is a directory, or a URL of Git over http, https or ssh", "--repo: %w", err)
+	case address.Scheme == "file":
+		return "", problem("write the path without file://", "--repo: %s is a directory of this machine", address.Path)
+	case address.Password != "" || address.User != "" && address.Scheme != "ssh":
+		return "", problem("leave them out, and put them into a Secret that the GitRepository names", "--repo: credentials in a URL would be kept where others can read them")
+	}
+	return address.String(), nil // scp's form too, as a URL
 }
 
 // git asks the git of the machine.

@@ -25,7 +25,7 @@ import (
 func startGit(data *dataDir, asked, before int, pushed func(name string)) (*gitserver.Server, error) {
 	server, err := gitserver.New(gitserver.Options{Dir: data.git(), OnPush: pushed})
 	if err != nil {
-		return nil, problem("the embedded Git server runs the git of this machine", "%w", err)
+		return nil, problem("git serves the repositories; --data is where they are", "%w", err)
 	}
 	port, err := choosePort("the Git server", "--git-port", asked, before)
 	if err != nil {

@@ -44,6 +44,16 @@ func (p *progress) done(format string, args ...any) {
 	p.current = ""
 }
 
+// drop ends a step that had nothing to do.
+func (p *progress) drop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.terminal {
+		fmt.Fprint(p.out, clearLine)
+	}
+	p.current = ""
+}
+
 // failed ends the step that an error has ended, if there is one.
 func (p *progress) failed() {
 	p.mu.Lock()

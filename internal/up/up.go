@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -179,8 +180,15 @@ func (u *Up) openData(ctx context.Context) (before settings, err error) {
 	if err != nil {
 		return before, err
 	}
-	_, err = choosePort("Kubernetes", "--kubernetes-port", u.opts.KubernetesPort, 0)
-	return before, err
+	if _, err = choosePort("Kubernetes", "--kubernetes-port", u.opts.KubernetesPort, 0); err != nil {
+		return before, err
+	}
+	if u.opts.Kubeconfig != "" {
+		if _, err := os.Stat(u.opts.Kubeconfig); err != nil {
+			return before, problem("--kubeconfig is the file of an existing cluster", "kubeconfig: %w", err)
+		}
+	}
+	return before, nil
 }
 
 func (u *Up) startGit(ctx context.Context, before settings) error {
@@ -326,6 +334,8 @@ func (u *Up) deliver(ctx context.Context) error {
 		}
 		if made {
 			u.progress.done("sample repository made")
+		} else {
+			u.progress.drop()
 		}
 	}
 	for _, o := range u.settings.Content.bootstrap(u.git) {
@@ -344,9 +354,11 @@ func (u *Up) deliver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if well+len(unwell) > 0 {
-		u.progress.done("%d of %d apps and sources healthy", well, well+len(unwell))
+	if well+len(unwell) == 0 {
+		u.progress.drop()
+		return nil
 	}
+	u.progress.done("%d of %d apps and sources healthy", well, well+len(unwell))
 	for _, v := range unwell {
 		u.progress.warn("%s %s/%s is not healthy: %s", v.ID.Kind, v.ID.Namespace, v.ID.Name, v.Message)
 	}

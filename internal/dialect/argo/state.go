@@ -70,7 +70,8 @@ func (e *encoder) operationState(v verdict) {
 	}
 	retries := int64(a.RetryNumber)
 	switch {
-	case a.Running || !e.done():
+	case a.Running || !e.done() || a.Failure != nil && a.Failure.Reason == app.ReasonSuperseded:
+		// What took over goes on with it: nothing has failed.
 		state["phase"], state["message"] = phaseRunning, e.progress()
 	case a.Succeeded:
 		state["phase"], state["message"] = phaseSucceeded, e.success()

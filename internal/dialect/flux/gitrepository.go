@@ -151,6 +151,8 @@ func checkURL(raw string) *app.Failure {
 		return fail("is missing")
 	case err != nil:
 		return fail("cannot be parsed") // the error quotes the URL, which may hold a password
+	case u.Scheme == "file":
+		return nil // whether directories of this machine may be read is for who fetches to say
 	case u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "ssh":
 		return fail("has the scheme \"" + u.Scheme + "\"")
 	case u.Host == "":

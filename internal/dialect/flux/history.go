@@ -3,6 +3,7 @@ package flux
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -68,7 +69,8 @@ func mergeDrift(old []any, found []app.Drift) []any {
 		entry := encodeDrift(d)
 		out = slices.DeleteFunc(out, func(item any) bool {
 			m, _ := item.(map[string]any)
-			return m["object"] == entry["object"] && m["group"] == entry["group"] && m["at"] == entry["at"]
+			return m["object"] == entry["object"] && m["group"] == entry["group"] && m["at"] == entry["at"] &&
+				(m["restored"] != true || reflect.DeepEqual(m["fields"], entry["fields"])) // two changes in a second are two
 		})
 		out = slices.Insert(out, 0, any(entry))
 	}

@@ -4,7 +4,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 .PHONY: build check test bench
 
 build: ## bin/plumb
-	go build -ldflags "$(LDFLAGS)" -o bin/plumb ./cmd/plumb
+	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/plumb ./cmd/plumb
 
 check: ## format, vet, staticcheck, layers
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt"; exit 1; }

@@ -52,7 +52,7 @@ The exit code is 1 if there are differences.`,
 }
 
 func (p *program) diff(ctx context.Context, out, stderr io.Writer, opts diffOptions, arg string) error {
-	format, err := p.format()
+	format, err := p.format("json", "yaml")
 	if err != nil {
 		return err
 	}

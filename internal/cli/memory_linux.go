@@ -25,6 +25,23 @@ func returnMemory() {
 	}
 }
 
+// fileMemory is how many bytes of files are in memory for this process.
+func fileMemory() int {
+	data, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(data)) // size, resident, shared, …: in pages
+	if len(fields) < 3 {
+		return 0
+	}
+	pages, err := strconv.Atoi(fields[2])
+	if err != nil {
+		return 0
+	}
+	return pages * os.Getpagesize()
+}
+
 // mapping is a part of a file in memory.
 type mapping struct{ start, length uintptr }
 

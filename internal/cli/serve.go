@@ -118,7 +118,7 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 		Delivering: func() {
 			log.Info("delivering", "cluster", config.Host, "http", address, "version", p.build.Version)
 			ready(address)
-			go returnMemoryTwice(ctx)
+			go staySmall(ctx)
 		},
 	})
 	if failed := (*net.OpError)(nil); errors.As(err, &failed) && failed.Op == "listen" {
@@ -127,16 +127,29 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 	return err
 }
 
-// returnMemoryTwice gives memory back when the start is over, and when what it
-// found to do is done.
-func returnMemoryTwice(ctx context.Context) {
+// staySmall gives memory back when the start is over, soon after, when what
+// the start found to do is done, and from then on whenever the pages of the
+// program's file have become many again: the system takes them in by large
+// pieces, of which little is used.
+func staySmall(ctx context.Context) {
+	const (
+		soon  = 5 * time.Second
+		later = 30 * time.Second
+		many  = 48 << 20
+	)
 	returnMemory()
-	timer := time.NewTimer(5 * time.Second)
+	timer := time.NewTimer(soon)
 	defer timer.Stop()
-	select {
-	case <-timer.C:
-		returnMemory()
-	case <-ctx.Done():
+	for first := true; ; first = false {
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		if first || fileMemory() > many {
+			returnMemory()
+		}
+		timer.Reset(later)
 	}
 }
 

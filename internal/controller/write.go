@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"sync"
 
@@ -36,7 +37,12 @@ func (c *Controller) lock(gvr schema.GroupVersionResource, namespace, name strin
 
 // patch sends a merge patch and keeps the answer. A resource that is gone is
 // no error: there is nothing left to tell.
-func (c *Controller) patch(ctx context.Context, gvr schema.GroupVersionResource, u *unstructured.Unstructured, patch any, subresources ...string) error {
+func (c *Controller) patch(ctx context.Context, gvr schema.GroupVersionResource, u *unstructured.Unstructured, patch map[string]any, subresources ...string) error {
+	// Another resource of that name is none of u's: the API server refuses a uid
+	// that is not its own.
+	meta, _ := patch["metadata"].(map[string]any)
+	patch = maps.Clone(patch)
+	patch["metadata"] = with(meta, "uid", string(u.GetUID()))
 	data, err := json.Marshal(patch)
 	if err != nil {
 		return fmt.Errorf("encoding a patch of %s/%s: %w", u.GetNamespace(), u.GetName(), err)
@@ -54,6 +60,15 @@ func (c *Controller) patch(ctx context.Context, gvr schema.GroupVersionResource,
 	unstructured.RemoveNestedField(got.Object, "metadata", "managedFields")
 	c.renew(gvr, got)
 	return nil
+}
+
+func with(m map[string]any, key string, value any) map[string]any {
+	out := maps.Clone(m)
+	if out == nil {
+		out = map[string]any{}
+	}
+	out[key] = value
+	return out
 }
 
 // writeStatus brings the status subresource of u to status; equal ones cost no

@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -8,11 +9,12 @@ import (
 // Times are durations of the same thing done again and again.
 type Times []time.Duration
 
-// Quantile is the one below which a share q of them is; 0 if there are none.
+// Quantile is the smallest that a share q of them does not exceed; 0 if there
+// are none.
 func (t Times) Quantile(q float64) time.Duration {
 	if len(t) == 0 {
 		return 0
 	}
 	sorted := slices.Sorted(slices.Values(t))
-	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
+	return sorted[max(0, int(math.Ceil(q*float64(len(sorted))))-1)]
 }

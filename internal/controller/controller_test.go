@@ -1,0 +1,285 @@
+package controller
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"plumb.dev/plumb/api"
+	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/dialect/flux"
+	"plumb.dev/plumb/internal/object"
+	"plumb.dev/plumb/internal/sandbox/sandboxtest"
+)
+
+func TestMain(m *testing.M) { sandboxtest.Main(m) }
+
+// told is an engine that only notes what it is told.
+type told struct {
+	mu      sync.Mutex
+	apps    map[app.ID]app.Spec
+	sources map[app.SourceID]app.Source
+	log     []string
+}
+
+func newTold() *told {
+	return &told{apps: map[app.ID]app.Spec{}, sources: map[app.SourceID]app.Source{}}
+}
+
+func (e *told) SetSource(s app.Source) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.sources[s.ID] = s
+}
+
+func (e *told) RemoveSource(id app.SourceID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.sources, id)
+}
+
+func (e *told) SetApp(s app.Spec) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.apps[s.ID] = s
+}
+
+func (e *told) RemoveApp(id app.ID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.apps, id)
+}
+
+func (e *told) Start() {}
+
+func newController(t *testing.T) (*Controller, *told, string) {
+	t.Helper()
+	cluster := sandboxtest.Cluster(t)
+	c, err := New(Options{Config: sandboxtest.RESTConfig(t, cluster), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newTold()
+	c.Use(e)
+	c.ctx = t.Context()
+	c.startEvents()
+	t.Cleanup(c.events.Shutdown)
+	crds := schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+	for _, u := range decode(t, string(api.CRDs())) {
+		if _, err := c.dynamic.Resource(crds).Create(t.Context(), u, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+			t.Fatal(err)
+		}
+	}
+	namespace := sandboxtest.Namespace(t, cluster)
+	for _, gvr := range []schema.GroupVersionResource{kustomizationResource, applicationResource} {
+		sandboxtest.Eventually(t, func(ctx context.Context) error {
+			_, err := c.dynamic.Resource(gvr).Namespace(namespace).List(ctx, metav1.ListOptions{})
+			return err
+		})
+	}
+	return c, e, namespace
+}
+
+func decode(t *testing.T, text string) (out []*unstructured.Unstructured) {
+	t.Helper()
+	objects, err := object.Decode("test", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range objects {
+		out = append(out, o.Unstructured())
+	}
+	return out
+}
+
+const kustomization = `
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: shop, finalizers: [finalizers.fluxcd.io]}
+spec: {interval: 1h, prune: true, path: ./, sourceRef: {kind: GitRepository, name: fleet}}
+`
+
+const application = `
+apiVersion: argoproj.io/v1alpha1
+kind: Application
+metadata: {name: shop}
+spec:
+  project: default
+  source: {repoURL: "https://git.example/fleet.git", path: app}
+  destination: {server: "https://kubernetes.default.svc", namespace: default}
+`
+
+func create(t *testing.T, c *Controller, gvr schema.GroupVersionResource, namespace, text string) *unstructured.Unstructured {
+	t.Helper()
+	u, err := c.dynamic.Resource(gvr).Namespace(namespace).Create(t.Context(), decode(t, text)[0], metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func read(t *testing.T, c *Controller, gvr schema.GroupVersionResource, u *unstructured.Unstructured) *unstructured.Unstructured {
+	t.Helper()
+	got, err := c.dynamic.Resource(gvr).Namespace(u.GetNamespace()).Get(t.Context(), u.GetName(), metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// replace deletes a resource behind the controller's back and makes it anew.
+func replace(t *testing.T, c *Controller, gvr schema.GroupVersionResource, u *unstructured.Unstructured, text string) {
+	t.Helper()
+	client := c.dynamic.Resource(gvr).Namespace(u.GetNamespace())
+	if _, err := client.Patch(t.Context(), u.GetName(), "application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Delete(t.Context(), u.GetName(), metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	create(t, c, gvr, u.GetNamespace(), text)
+}
+
+var noon = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+
+func report(u *unstructured.Unstructured) app.Report {
+	return app.Report{App: app.ID{Kind: u.GetKind(), Namespace: u.GetNamespace(), Name: u.GetName()}, UID: string(u.GetUID()),
+		Generation: u.GetGeneration(), Phase: app.PhaseDone, Sync: app.Synced, At: noon, Started: noon, Revision: app.Revision{Commit: strings.Repeat("a", 40)},
+		Records: []app.Record{{Ref: object.Ref{Kind: "ConfigMap", Namespace: "x", Name: "delivered"}, Version: "v1"}}}
+}
+
+func TestAStatusIsWrittenOnce(t *testing.T) {
+	c, _, namespace := newController(t)
+	for gvr, text := range map[schema.GroupVersionResource]string{kustomizationResource: kustomization, applicationResource: application} {
+		u := create(t, c, gvr, namespace, text)
+		c.note(gvr, u)
+		if err := c.Publish(t.Context(), report(u)); err != nil {
+			t.Fatal(err)
+		}
+		first := read(t, c, gvr, u)
+		if len(statusOf(first)) == 0 {
+			t.Fatalf("%s: no status", gvr.Resource)
+		}
+		if err := c.Publish(t.Context(), report(u)); err != nil {
+			t.Fatal(err)
+		}
+		if again := read(t, c, gvr, u); again.GetResourceVersion() != first.GetResourceVersion() {
+			t.Errorf("%s: the same status is written again", gvr.Resource)
+		}
+		if known := c.find(gvr, namespace, "shop"); known.GetResourceVersion() != first.GetResourceVersion() {
+			t.Errorf("%s: the answer to the write is not kept", gvr.Resource)
+		}
+	}
+}
+
+// What was delivered for a resource must not become the inventory of another
+// one of its name, of which the watch has not told yet.
+func TestAReportOfAnEarlierResourceIsNotWritten(t *testing.T) {
+	c, _, namespace := newController(t)
+	for gvr, text := range map[schema.GroupVersionResource]string{kustomizationResource: kustomization, applicationResource: application} {
+		u := create(t, c, gvr, namespace, text)
+		c.note(gvr, u)
+		replace(t, c, gvr, u, text)
+		err := c.Publish(t.Context(), report(u))
+		got := read(t, c, gvr, u)
+		if status := statusOf(got); status["inventory"] != nil || status["sync"] != nil {
+			t.Errorf("%s: the new resource has a status: %v", gvr.Resource, status)
+		}
+		t.Logf("%s: %v", gvr.Resource, err)
+		if known := c.find(gvr, namespace, "shop"); known.GetUID() != u.GetUID() {
+			t.Errorf("%s: the new resource was taken for the old one", gvr.Resource)
+		}
+	}
+}
+
+// The answer to a write that comes after the end of the resource must not
+// bring it back.
+func TestWhatIsGoneStaysGone(t *testing.T) {
+	c, e, namespace := newController(t)
+	u := create(t, c, applicationResource, namespace, application)
+	c.setApplication(u)
+	if len(e.apps) != 1 || len(e.sources) != 1 {
+		t.Fatalf("the engine knows %v and %v", e.apps, e.sources)
+	}
+	c.removedApplication(u)
+	c.renew(applicationResource, u)
+	c.redecode()
+	c.feed(applicationResource, u, func() { t.Error("it is told of again") })
+	if len(e.apps) != 0 || len(e.sources) != 0 || c.find(applicationResource, namespace, "shop") != nil {
+		t.Errorf("the engine knows %v and %v", e.apps, e.sources)
+	}
+}
+
+func TestTheNewestVersionWins(t *testing.T) {
+	c, e, namespace := newController(t)
+	old := create(t, c, kustomizationResource, namespace, kustomization)
+	newer := old.DeepCopy()
+	unstructured.SetNestedField(newer.Object, "./newer", "spec", "path")
+	newer, err := c.dynamic.Resource(kustomizationResource).Namespace(namespace).Update(t.Context(), newer, metav1.UpdateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.setKustomization(newer)
+	c.setKustomization(old)
+	id := app.ID{Kind: flux.KindKustomization, Namespace: namespace, Name: "shop"}
+	if got := e.apps[id].Render.Path; got != "./newer" {
+		t.Errorf("the path is %q", got)
+	}
+}
+
+func TestNothingIsDeliveredBeforeTheFinalizer(t *testing.T) {
+	c, e, namespace := newController(t)
+	u := create(t, c, kustomizationResource, namespace, strings.Replace(kustomization, ", finalizers: [finalizers.fluxcd.io]", "", 1))
+	c.setKustomization(u)
+	if len(e.apps) != 0 {
+		t.Error("it is delivered already")
+	}
+	got := read(t, c, kustomizationResource, u)
+	if len(got.GetFinalizers()) != 1 {
+		t.Fatalf("finalizers: %v", got.GetFinalizers())
+	}
+	c.setKustomization(got)
+	if len(e.apps) != 1 {
+		t.Error("it is not delivered")
+	}
+	// Deleted and done: the finalizer goes, and the resource with it.
+	client := c.dynamic.Resource(kustomizationResource).Namespace(namespace)
+	if err := client.Delete(t.Context(), "shop", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	c.setKustomization(read(t, c, kustomizationResource, u))
+	rep := report(u)
+	rep.Deleted = true
+	if err := c.Publish(t.Context(), rep); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Get(t.Context(), "shop", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("it is still there: %v", err)
+	}
+}
+
+// A Secret of the same name elsewhere has nothing to do with repositories.
+func TestSecretsOfOtherNamespacesDoNotCount(t *testing.T) {
+	c, _, _ := newController(t)
+	secret := func(namespace string) *unstructured.Unstructured {
+		return decode(t, "apiVersion: v1\nkind: Secret\nmetadata: {name: repo, namespace: "+namespace+"}\n")[0]
+	}
+	c.setSecret(secret("argocd"))
+	c.setSecret(secret("elsewhere"))
+	c.removedSecret(secret("elsewhere"))
+	if len(c.secrets) != 1 {
+		t.Error("the credentials are lost")
+	}
+	c.removedSecret(secret("argocd"))
+	if len(c.secrets) != 0 {
+		t.Error("the credentials are still there")
+	}
+}

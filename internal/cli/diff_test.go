@@ -142,7 +142,7 @@ status: {resources: [{version: v1, kind: ConfigMap, namespace: $NS, name: gone, 
 			r = f.run("diff", c.arg, "-n", f.namespace).wants(t, ExitContent, nil, []string{"ConfigMap/" + f.namespace + "/new", "app/new.yaml:1"})
 			f.hides(r)
 			// What cannot be rendered, too.
-			repo.Write(map[string]string{"app/new.yaml": "kind: [\n"}).Push("broken")
+			repo.Write(map[string]string{"app/new.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: new\n"}).Push("broken")
 			f.run("diff", c.arg, "-n", f.namespace).wants(t, ExitContent, nil, []string{"app/new.yaml"})
 			// An older revision is still as it was.
 			f.run("diff", c.arg, "-n", f.namespace, "--revision", first).wants(t, ExitNo, []string{".data.colour: red → green"}, nil)

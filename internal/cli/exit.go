@@ -117,7 +117,8 @@ func failureCode(reason app.Reason) int {
 		return ExitUnreachable
 	case app.ReasonSourceNotFound, app.ReasonRefNotFound, app.ReasonRepoNotFound, app.ReasonPathNotFound:
 		return ExitNotFound
-	case app.ReasonInvalidSpec, app.ReasonUnsupported, app.ReasonBuild, app.ReasonEmpty:
+	case app.ReasonInvalidSpec, app.ReasonUnsupported, app.ReasonBuild, app.ReasonEmpty, app.ReasonInvalidObject, app.ReasonImmutable,
+		app.ReasonKindUnknown, app.ReasonNamespaceMissing:
 		return ExitContent
 	case app.ReasonTimeout:
 		return ExitTimeout

@@ -5,14 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"maps"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -148,30 +145,18 @@ func (c *Controller) removedApplication(u *unstructured.Unstructured) {
 func (c *Controller) publishApplication(ctx context.Context, r app.Report) error {
 	unlock := c.lock(applicationResource, r.App.Namespace, r.App.Name)
 	defer unlock()
-	const tries = 5
-	for try := 1; ; try++ {
-		u := c.find(applicationResource, r.App.Namespace, r.App.Name)
-		if u == nil || string(u.GetUID()) != r.UID {
-			return nil
-		}
+	return c.current(ctx, applicationResource, r.App.Namespace, r.App.Name, r.UID, func(u *unstructured.Unstructured) error {
 		patch := argo.EncodeApplication(r, u, c.argo)
 		events := argo.Events(r, u, c.argo)
-		var err error
 		if patch != nil {
-			err = c.patch(ctx, applicationResource, u, patch)
-		}
-		if apierrors.IsConflict(errors.Unwrap(err)) && try < tries {
-			if err := c.refetch(ctx, u); err != nil {
+			if err := c.patch(ctx, applicationResource, u, patch); err != nil {
 				return err
 			}
-			continue
 		}
-		if err == nil {
-			c.emit(u, events)
-			c.answered(r)
-		}
-		return err
-	}
+		c.emit(u, events)
+		c.answered(r)
+		return nil
+	})
 }
 
 // answered tells the engine of an Application from which a request was just
@@ -184,23 +169,6 @@ func (c *Controller) answered(r app.Report) {
 	if u := c.find(applicationResource, r.App.Namespace, r.App.Name); u != nil {
 		c.feed(applicationResource, u, func() { c.tell(u) })
 	}
-}
-
-// refetch reads the newest version of an Application.
-func (c *Controller) refetch(ctx context.Context, u *unstructured.Unstructured) error {
-	ctx, cancel := c.request(ctx)
-	defer cancel()
-	got, err := c.dynamic.Resource(applicationResource).Namespace(u.GetNamespace()).Get(ctx, u.GetName(), metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		c.forget(applicationResource)(u)
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	unstructured.RemoveNestedField(got.Object, "metadata", "managedFields")
-	c.renew(applicationResource, got)
-	return nil
 }
 
 // redecode decodes all Applications again, after something that they refer to

@@ -188,12 +188,13 @@ func TestAReportOfAnEarlierResourceIsNotWritten(t *testing.T) {
 		u := create(t, c, gvr, namespace, text)
 		c.note(gvr, u)
 		replace(t, c, gvr, u, text)
-		err := c.Publish(t.Context(), report(u))
+		if err := c.Publish(t.Context(), report(u)); err != nil {
+			t.Errorf("%s: %v", gvr.Resource, err)
+		}
 		got := read(t, c, gvr, u)
 		if status := statusOf(got); status["inventory"] != nil || status["sync"] != nil {
 			t.Errorf("%s: the new resource has a status: %v", gvr.Resource, status)
 		}
-		t.Logf("%s: %v", gvr.Resource, err)
 		if known := c.find(gvr, namespace, "shop"); known.GetUID() != u.GetUID() {
 			t.Errorf("%s: the new resource was taken for the old one", gvr.Resource)
 		}
@@ -281,5 +282,26 @@ func TestSecretsOfOtherNamespacesDoNotCount(t *testing.T) {
 	c.removedSecret(secret("argocd"))
 	if len(c.secrets) != 0 {
 		t.Error("the credentials are still there")
+	}
+}
+
+// A user who changes the resource while its status is written is not in the
+// way, and loses nothing.
+func TestAStatusIsMadeFromTheNewestVersion(t *testing.T) {
+	c, _, namespace := newController(t)
+	for gvr, text := range map[schema.GroupVersionResource]string{kustomizationResource: kustomization, applicationResource: application} {
+		u := create(t, c, gvr, namespace, text)
+		c.note(gvr, u)
+		_, err := c.dynamic.Resource(gvr).Namespace(namespace).Patch(t.Context(), "shop", "application/merge-patch+json",
+			[]byte(`{"metadata":{"labels":{"by":"user"}}}`), metav1.PatchOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Publish(t.Context(), report(u)); err != nil {
+			t.Errorf("%s: %v", gvr.Resource, err)
+		}
+		if got := read(t, c, gvr, u); len(statusOf(got)) == 0 || got.GetLabels()["by"] != "user" {
+			t.Errorf("%s: labels %v, status %v", gvr.Resource, got.GetLabels(), statusOf(got))
+		}
 	}
 }

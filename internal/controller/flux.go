@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -73,24 +72,22 @@ func (c *Controller) removedGitRepository(u *unstructured.Unstructured) {
 func (c *Controller) PublishSource(ctx context.Context, r app.SourceReport) error {
 	unlock := c.lock(gitRepositoryResource, r.ID.Namespace, r.ID.Name)
 	defer unlock()
-	u := c.find(gitRepositoryResource, r.ID.Namespace, r.ID.Name)
-	if u == nil {
-		return nil
-	}
-	_, warnings, _ := flux.DecodeGitRepository(u)
-	old := statusOf(u)
-	status := flux.EncodeGitRepository(r, warnings, old)
-	events := flux.GitRepositoryEvents(r, warnings, old)
-	if err := c.writeStatus(ctx, gitRepositoryResource, u, status); err != nil {
-		return err
-	}
-	c.emit(u, events)
-	if _, secret := flux.SecretRef(u); secret && r.Failure != nil {
-		if u := c.find(gitRepositoryResource, r.ID.Namespace, r.ID.Name); u != nil {
-			c.setGitRepository(u) // the Secret may have changed
+	return c.current(ctx, gitRepositoryResource, r.ID.Namespace, r.ID.Name, "", func(u *unstructured.Unstructured) error {
+		_, warnings, _ := flux.DecodeGitRepository(u)
+		old := statusOf(u)
+		status := flux.EncodeGitRepository(r, warnings, old)
+		events := flux.GitRepositoryEvents(r, warnings, old)
+		if err := c.writeStatus(ctx, gitRepositoryResource, u, status); err != nil {
+			return err
 		}
-	}
-	return nil
+		c.emit(u, events)
+		if _, secret := flux.SecretRef(u); secret && r.Failure != nil {
+			if u := c.find(gitRepositoryResource, r.ID.Namespace, r.ID.Name); u != nil {
+				c.setGitRepository(u) // the Secret may have changed
+			}
+		}
+		return nil
+	})
 }
 
 func (c *Controller) setKustomization(u *unstructured.Unstructured) {
@@ -101,7 +98,7 @@ func (c *Controller) setKustomization(u *unstructured.Unstructured) {
 	if u.GetDeletionTimestamp() == nil && !slices.Contains(u.GetFinalizers(), flux.Finalizer) && !spec.Suspend {
 		// Nothing is delivered before the finalizer is there: deleting the
 		// resource must find what it delivered. The answer comes by the watch.
-		if err := c.setFinalizer(c.ctx, kustomizationResource, u, flux.Finalizer, true); err != nil && !apierrors.IsConflict(errors.Unwrap(err)) {
+		if err := c.setFinalizer(c.ctx, kustomizationResource, u, flux.Finalizer, true); err != nil && !apierrors.IsConflict(err) {
 			c.log.Warn("finalizer cannot be set", "app", spec.ID.String(), "error", err)
 			c.again(kustomizationResource, u, c.setKustomization)
 		}
@@ -120,19 +117,17 @@ func (c *Controller) removedKustomization(u *unstructured.Unstructured) {
 func (c *Controller) publishKustomization(ctx context.Context, r app.Report) error {
 	unlock := c.lock(kustomizationResource, r.App.Namespace, r.App.Name)
 	defer unlock()
-	u := c.find(kustomizationResource, r.App.Namespace, r.App.Name)
-	if u == nil || string(u.GetUID()) != r.UID {
+	return c.current(ctx, kustomizationResource, r.App.Namespace, r.App.Name, r.UID, func(u *unstructured.Unstructured) error {
+		if r.Deleted {
+			return c.setFinalizer(ctx, kustomizationResource, u, flux.Finalizer, false)
+		}
+		spec, old := flux.DecodeKustomization(u), statusOf(u)
+		status := flux.EncodeKustomization(r, spec, old)
+		events := flux.KustomizationEvents(r, spec, old)
+		if err := c.writeStatus(ctx, kustomizationResource, u, status); err != nil {
+			return err
+		}
+		c.emit(u, events)
 		return nil
-	}
-	if r.Deleted {
-		return c.setFinalizer(ctx, kustomizationResource, u, flux.Finalizer, false)
-	}
-	spec, old := flux.DecodeKustomization(u), statusOf(u)
-	status := flux.EncodeKustomization(r, spec, old)
-	events := flux.KustomizationEvents(r, spec, old)
-	if err := c.writeStatus(ctx, kustomizationResource, u, status); err != nil {
-		return err
-	}
-	c.emit(u, events)
-	return nil
+	})
 }

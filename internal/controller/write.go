@@ -35,14 +35,51 @@ func (c *Controller) lock(gvr schema.GroupVersionResource, namespace, name strin
 	return mu.Unlock
 }
 
-// patch sends a merge patch and keeps the answer. A resource that is gone is
-// no error: there is nothing left to tell.
+// current runs write with the newest version of a resource, and once more with
+// a newer one if that was not the newest. It does nothing if the resource is
+// gone, or another one by now (an empty uid stands for any).
+func (c *Controller) current(ctx context.Context, gvr schema.GroupVersionResource, namespace, name, uid string, write func(*unstructured.Unstructured) error) error {
+	const tries = 5
+	for try := 1; ; try++ {
+		u := c.find(gvr, namespace, name)
+		if u == nil || uid != "" && string(u.GetUID()) != uid {
+			return nil
+		}
+		err := write(u)
+		if try == tries || !apierrors.IsConflict(err) {
+			return err
+		}
+		if same, err := c.refetch(ctx, gvr, u); err != nil || !same {
+			return err
+		}
+	}
+}
+
+// refetch reads the newest version of a resource. same is false if it is gone,
+// or another one of its name.
+func (c *Controller) refetch(ctx context.Context, gvr schema.GroupVersionResource, u *unstructured.Unstructured) (same bool, _ error) {
+	ctx, cancel := c.request(ctx)
+	defer cancel()
+	got, err := c.dynamic.Resource(gvr).Namespace(u.GetNamespace()).Get(ctx, u.GetName(), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading %s %s/%s: %w", gvr.Resource, u.GetNamespace(), u.GetName(), err)
+	}
+	unstructured.RemoveNestedField(got.Object, "metadata", "managedFields")
+	c.renew(gvr, got)
+	return got.GetUID() == u.GetUID(), nil
+}
+
+// patch sends a merge patch and keeps the answer. It conflicts unless u is the
+// newest version: what is written is made from that, and another resource of
+// the name must not get it. A resource that is gone is no error: there is
+// nothing left to tell.
 func (c *Controller) patch(ctx context.Context, gvr schema.GroupVersionResource, u *unstructured.Unstructured, patch map[string]any, subresources ...string) error {
-	// Another resource of that name is none of u's: the API server refuses a uid
-	// that is not its own.
 	meta, _ := patch["metadata"].(map[string]any)
 	patch = maps.Clone(patch)
-	patch["metadata"] = with(meta, "uid", string(u.GetUID()))
+	patch["metadata"] = with(meta, "resourceVersion", u.GetResourceVersion())
 	data, err := json.Marshal(patch)
 	if err != nil {
 		return fmt.Errorf("encoding a patch of %s/%s: %w", u.GetNamespace(), u.GetName(), err)

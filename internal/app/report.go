@@ -183,4 +183,7 @@ const (
 	CauseRetry    Cause = "retry"
 	CausePeriodic Cause = "periodic"
 	CauseStart    Cause = "start"
+	// CauseBookkeeping only writes down a newer revision, of an app that the
+	// commit did not touch.
+	CauseBookkeeping Cause = "bookkeeping"
 )

@@ -66,7 +66,8 @@ type Controller struct {
 	readers map[app.SourceID]map[app.ID]bool           // apps that a source without a resource is kept for
 	inline  map[app.ID]app.SourceID
 	secrets map[string]argo.SecretData
-	writes  sync.Map // resourceKey → *sync.Mutex: one status writer at a time
+	asides  chan struct{} // bounds writes beside the watches
+	writes  sync.Map      // resourceKey → *sync.Mutex: one status writer at a time
 }
 
 // resourceKey names a custom resource.
@@ -97,7 +98,7 @@ func New(opts Options) (*Controller, error) {
 		argo:    argo.Options{ControlNamespace: opts.ControlNamespace},
 		latest:  map[resourceKey]*unstructured.Unstructured{},
 		readers: map[app.SourceID]map[app.ID]bool{}, inline: map[app.ID]app.SourceID{},
-		secrets: map[string]argo.SecretData{},
+		secrets: map[string]argo.SecretData{}, asides: make(chan struct{}, 8),
 	}, nil
 }
 
@@ -211,6 +212,13 @@ func (c *Controller) feed(gvr schema.GroupVersionResource, u *unstructured.Unstr
 	if now != nil && now.GetUID() == u.GetUID() && now.GetResourceVersion() == u.GetResourceVersion() {
 		tell()
 	}
+}
+
+// aside runs a write that the watch need not wait for; some at a time.
+func (c *Controller) aside(write func()) {
+	c.asides <- struct{}{}
+	defer func() { <-c.asides }()
+	write()
 }
 
 // again takes a resource up once more in a while, after a write that failed:

@@ -98,10 +98,13 @@ func (c *Controller) setKustomization(u *unstructured.Unstructured) {
 	if u.GetDeletionTimestamp() == nil && !slices.Contains(u.GetFinalizers(), flux.Finalizer) && !spec.Suspend {
 		// Nothing is delivered before the finalizer is there: deleting the
 		// resource must find what it delivered. The answer comes by the watch.
-		if err := c.setFinalizer(c.ctx, kustomizationResource, u, flux.Finalizer, true); err != nil && !apierrors.IsConflict(err) {
-			c.log.Warn("finalizer cannot be set", "app", spec.ID.String(), "error", err)
-			c.again(kustomizationResource, u, c.setKustomization)
-		}
+		go c.aside(func() {
+			err := c.setFinalizer(c.ctx, kustomizationResource, u, flux.Finalizer, true)
+			if err != nil && !apierrors.IsConflict(err) && c.ctx.Err() == nil {
+				c.log.Warn("finalizer cannot be set", "app", spec.ID.String(), "error", err)
+				c.again(kustomizationResource, u, c.setKustomization)
+			}
+		})
 		return
 	}
 	c.feed(kustomizationResource, u, func() { c.engine.SetApp(spec) })

@@ -134,6 +134,7 @@ type state struct {
 	passing  int                   // failures in a row that end by themselves
 	unheard  bool                  // an object changed while it was being written
 	due      due                   // the next run that was planned; zero if none
+	read     inputs                // what the last full run rendered from
 	// waitingSince is when the first wait for health of this revision began.
 	waitingFor   string
 	waitingSince time.Time

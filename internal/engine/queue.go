@@ -23,6 +23,8 @@ func urgency(c app.Cause) int {
 		return 3
 	case app.CauseHealth:
 		return 4
+	case app.CauseBookkeeping:
+		return 6
 	}
 	return 5
 }

@@ -17,12 +17,14 @@ func (r *run) render(ctx context.Context, src sourceNow) (rendering, *app.Failur
 	spec := r.spec.Render
 	spec.Name, spec.Revision = r.spec.ID.Name, src.revision.Commit
 	key := renderKey(r.spec, src)
+	r.read = inputs{}
 	tree, err := src.repo.Tree(src.revision.Commit)
 	if err != nil {
 		return rendering{}, app.AsFailure(err, app.StageFetch)
 	}
 	if r.spec.Request == nil || !r.spec.Request.Hard {
-		if got, ok := r.e.cache.get(r.spec.ID, key, tree); ok {
+		if got, closure, ok := r.e.cache.get(r.spec.ID, key, tree); ok {
+			r.read = inputs{key, closure}
 			return got, nil
 		}
 	}
@@ -32,8 +34,20 @@ func (r *run) render(ctx context.Context, src sourceNow) (rendering, *app.Failur
 		return rendering{}, app.AsFailure(err, app.StageRender)
 	}
 	out := rendering{objects: result.Objects, warnings: result.Warnings, mode: result.Mode}
-	r.e.cache.put(r.spec.ID, key, files.Closure(), out)
+	r.read = inputs{key, files.Closure()}
+	r.e.cache.put(r.spec.ID, key, r.read.closure, out)
 	return out, nil
+}
+
+// inputs is all that decides a rendering: renderKey, and what was read.
+type inputs struct {
+	key     string
+	closure source.Closure
+}
+
+// same reports whether rendering from tree by key gives what it gave before.
+func (i inputs) same(key string, tree *source.Tree) bool {
+	return key != "" && i.key == key && i.closure.Holds(tree)
 }
 
 // renderKey is what besides files decides a rendering.
@@ -56,9 +70,8 @@ type renderCache struct {
 }
 
 type cached struct {
-	id      app.ID
-	key     string
-	closure source.Closure
+	id app.ID
+	inputs
 	rendering
 	size int
 }
@@ -69,7 +82,7 @@ func newRenderCache(limit int) *renderCache {
 
 // get returns the rendering that was made by key from the same files as tree
 // holds.
-func (c *renderCache) get(id app.ID, key string, tree *source.Tree) (rendering, bool) {
+func (c *renderCache) get(id app.ID, key string, tree *source.Tree) (rendering, source.Closure, bool) {
 	c.mu.Lock()
 	el, ok := c.byApp[id]
 	if ok {
@@ -77,13 +90,13 @@ func (c *renderCache) get(id app.ID, key string, tree *source.Tree) (rendering, 
 	}
 	c.mu.Unlock()
 	if !ok {
-		return rendering{}, false
+		return rendering{}, source.Closure{}, false
 	}
 	hit := el.Value.(*cached)
-	if hit.key != key || key == "" || !hit.closure.Holds(tree) {
-		return rendering{}, false
+	if !hit.same(key, tree) {
+		return rendering{}, source.Closure{}, false
 	}
-	return hit.rendering, true
+	return hit.rendering, hit.closure, true
 }
 
 func (c *renderCache) put(id app.ID, key string, closure source.Closure, r rendering) {
@@ -101,7 +114,7 @@ func (c *renderCache) put(id app.ID, key string, closure source.Closure, r rende
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.byApp[id] = c.order.PushFront(&cached{id: id, key: key, closure: closure, rendering: r, size: size})
+	c.byApp[id] = c.order.PushFront(&cached{id: id, inputs: inputs{key, closure}, rendering: r, size: size})
 	c.size += size
 	for c.size > c.limit {
 		c.remove(c.order.Back())

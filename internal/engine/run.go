@@ -21,6 +21,7 @@ type run struct {
 	hash  string
 	cause app.Cause
 	began time.Time
+	read  inputs // what was rendered from, if it came to that
 	rev   string // the commit, once it is fetched
 
 	// between ends what may end between two writes; waits ends waits only.
@@ -41,6 +42,12 @@ func (e *Engine) work(ctx context.Context, id app.ID, cause app.Cause) {
 	if cause == app.CauseHealth && e.refreshHealth(ctx, a) {
 		if next := a.planned(); !next.at.IsZero() {
 			e.queue.add(id, next.cause, next.at) // this look was none of what it is for
+		}
+		return
+	}
+	if cause == app.CauseBookkeeping && e.keepBooks(ctx, a) {
+		if next := a.planned(); !next.at.IsZero() {
+			e.queue.add(id, next.cause, next.at)
 		}
 		return
 	}
@@ -305,6 +312,10 @@ func (e *Engine) finish(ctx context.Context, a *state, r *run, rep app.Report) {
 	}
 	if rep.Failure == nil {
 		a.passing = 0
+	}
+	a.read = inputs{}
+	if rep.Failure == nil && rep.Sync == app.Synced {
+		a.read = r.read
 	}
 	unheard := a.unheard
 	a.unheard = false

@@ -178,7 +178,10 @@ func (s *sourceLoop) once() time.Duration {
 	changed := failure == nil && current.Commit != before.Commit
 	report := app.SourceReport{ID: src.ID, Generation: src.Generation, Handled: src.Request,
 		Revision: current, Changed: changed, Failure: failure, At: time.Now()}
-	if changed || first || failedBefore != reasonOf(failure) {
+	switch {
+	case changed && !first && failedBefore == "" && failure == nil:
+		s.e.moved(src.ID)
+	case changed || first || failedBefore != reasonOf(failure):
 		s.e.triggerReaders(src.ID, app.CauseRevision)
 	}
 	if failure != nil {
@@ -277,19 +280,24 @@ func (e *Engine) current(id app.SourceID) (sourceNow, bool) {
 
 // triggerReaders makes the apps that read a source due.
 func (e *Engine) triggerReaders(id app.SourceID, cause app.Cause) {
+	for _, a := range e.readers(id) {
+		e.trigger(a.id, cause, 0)
+	}
+}
+
+// readers are the apps that read a source.
+func (e *Engine) readers(id app.SourceID) []*state {
 	e.mu.RLock()
-	var readers []app.ID
+	defer e.mu.RUnlock()
+	var readers []*state
 	for _, a := range e.apps {
 		a.mu.Lock()
 		if a.spec.Source == id {
-			readers = append(readers, a.id)
+			readers = append(readers, a)
 		}
 		a.mu.Unlock()
 	}
-	e.mu.RUnlock()
-	for _, r := range readers {
-		e.trigger(r, cause, 0)
-	}
+	return readers
 }
 
 // refresh looks at a source now, and returns when it has.

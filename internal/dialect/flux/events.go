@@ -66,7 +66,7 @@ func KustomizationEvents(r app.Report, spec app.Spec, old map[string]any) []app.
 		})
 	}
 	asked := r.Handled != "" && r.Handled != text(old, "lastHandledReconcileAt")
-	if r.Attempt != nil || asked || newlyApplied(r, old) || !before.has(condReady, "True") {
+	if r.Attempt != nil || asked || !before.has(condReady, "True") {
 		finished := map[string]string{KustomizeGroup + "/commit_status": "update"}
 		for k, v := range notes {
 			finished[k] = v

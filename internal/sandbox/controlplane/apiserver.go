@@ -44,7 +44,7 @@ func newAPIServer(ctx context.Context, dir *dataDir, listener net.Listener, etcd
 		"--service-account-key-file=" + keys.key(serviceAccountName),
 		"--service-account-signing-key-file=" + keys.key(serviceAccountName),
 		"--authorization-mode=Node,RBAC",
-		"--service-cluster-ip-range=10.0.0.0/24",
+		"--service-cluster-ip-range=10.0.0.0/16",
 		"--allow-privileged",
 		"--profiling=false",
 	}

@@ -181,7 +181,6 @@ const (
 	CauseDepends  Cause = "dependency"
 	CauseHealth   Cause = "health"
 	CauseRetry    Cause = "retry"
-	CausePeriodic Cause = "periodic"
 	CauseStart    Cause = "start"
 	// CauseBookkeeping only writes down a newer revision, of an app that the
 	// commit did not touch.

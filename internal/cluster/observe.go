@@ -53,6 +53,9 @@ func (w *Writer) Observe(ctx context.Context, q plan.Query) (plan.Facts, error) 
 			return plan.Facts{}, w.fail(ctx, "observation", object.Ref{Group: gk.Group, Kind: gk.Kind, Name: "*"}, object.Origin{}, err)
 		}
 	}
+	if err := c.confirmGone(ctx, q, facts, manager); err != nil {
+		return plan.Facts{}, w.fail(ctx, "observation", object.Ref{}, object.Origin{}, err)
+	}
 	for ref, live := range facts.Live {
 		live.Marked = q.Mark.On(ref, live.Labels, live.Annotations)
 		facts.Live[ref] = live
@@ -64,6 +67,24 @@ func (w *Writer) Observe(ctx context.Context, q plan.Query) (plan.Facts, error) 
 		return plan.Facts{}, err
 	}
 	return facts, nil
+}
+
+// confirmGone asks the API server for the objects that are recorded, no longer
+// desired, and not remembered. They are about to leave the record for good,
+// and a watch may lag behind: after an outage, or behind a write of which only
+// the answer was lost.
+func (c *Cluster) confirmGone(ctx context.Context, q plan.Query, facts plan.Facts, manager int) error {
+	desired := map[object.Ref]bool{}
+	for _, o := range q.Desired {
+		desired[o.Ref()] = true
+	}
+	var gone []object.Ref
+	for _, r := range q.Recorded {
+		if _, there := facts.Live[r.Ref]; !there && !desired[r.Ref] && facts.Kinds[r.Ref.GroupKind()].Served {
+			gone = append(gone, r.Ref)
+		}
+	}
+	return c.lookOneByOne(ctx, gone, facts.Live, manager)
 }
 
 func compareKinds(a, b schema.GroupKind) int {

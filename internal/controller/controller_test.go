@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -27,7 +28,6 @@ type told struct {
 	mu      sync.Mutex
 	apps    map[app.ID]app.Spec
 	sources map[app.SourceID]app.Source
-	log     []string
 }
 
 func newTold() *told {
@@ -243,10 +243,13 @@ func TestNothingIsDeliveredBeforeTheFinalizer(t *testing.T) {
 	if len(e.apps) != 0 {
 		t.Error("it is delivered already")
 	}
-	got := read(t, c, kustomizationResource, u)
-	if len(got.GetFinalizers()) != 1 {
-		t.Fatalf("finalizers: %v", got.GetFinalizers())
-	}
+	var got *unstructured.Unstructured
+	sandboxtest.Eventually(t, func(context.Context) error { // it is set beside the watch
+		if got = read(t, c, kustomizationResource, u); len(got.GetFinalizers()) != 1 {
+			return fmt.Errorf("finalizers: %v", got.GetFinalizers())
+		}
+		return nil
+	})
 	c.setKustomization(got)
 	if len(e.apps) != 1 {
 		t.Error("it is not delivered")

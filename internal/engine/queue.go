@@ -10,7 +10,7 @@ import (
 )
 
 // urgency orders causes: what a user asked for before drift, before new
-// commits, before periodic work.
+// commits, before what time brings.
 func urgency(c app.Cause) int {
 	switch c {
 	case app.CauseRequest:

@@ -24,7 +24,7 @@ func TestQueueTakesByUrgency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue()
 		now := time.Now()
-		q.add(id("periodic"), app.CausePeriodic, now)
+		q.add(id("periodic"), app.CauseRetry, now)
 		q.add(id("commit"), app.CauseRevision, now)
 		q.add(id("first-drift"), app.CauseDrift, now)
 		q.add(id("second-drift"), app.CauseDrift, now)
@@ -43,7 +43,7 @@ func TestQueueKeepsTheEarlierTimeAndTheMoreUrgentCause(t *testing.T) {
 		start := time.Now()
 		q.add(id("a"), app.CauseRetry, start.Add(time.Hour))
 		q.add(id("a"), app.CauseHealth, start.Add(time.Minute))
-		q.add(id("a"), app.CausePeriodic, start.Add(2*time.Hour))
+		q.add(id("a"), app.CauseRetry, start.Add(2*time.Hour))
 		got, cause := take(t, q)
 		if got != id("a") || cause != app.CauseHealth || time.Since(start) != time.Minute {
 			t.Errorf("got %s for %s after %s", got, cause, time.Since(start))

@@ -322,6 +322,11 @@ func (e *Engine) finish(ctx context.Context, a *state, r *run, rep app.Report) {
 	superseded := rep.Failure != nil && rep.Failure.Reason == app.ReasonSuperseded
 	if superseded {
 		rep.Handled, rep.Answered = "", nil // the run that took over answers
+		if a.last != nil {                  // told again, it must not forget what this run wrote
+			last := *a.last
+			last.Records, last.LastSync = rep.Records, rep.LastSync
+			a.last = &last
+		}
 	} else {
 		a.last = &rep
 		if r.spec.Request != nil && a.spec.Request != nil { // otherwise it was taken back, and may come again

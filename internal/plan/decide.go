@@ -85,7 +85,7 @@ func decideRetry(spec app.Spec, s Situation, in Intent) Intent {
 	if policy.RetryInterval > 0 {
 		in.Apply = true
 		switch s.Cause {
-		case app.CauseDrift, app.CauseHealth, app.CausePeriodic:
+		case app.CauseDrift, app.CauseHealth:
 			in.NotBefore = last.Finished.Add(policy.RetryInterval)
 		}
 		return in

@@ -296,7 +296,7 @@ func (w *world) compare() {
 		app, _, _ := strings.Cut(name, "-")
 		if files, ours := w.files[app]; ours {
 			if _, there := files[name]; !there {
-				w.t.Errorf("%s is in the cluster and not in Git", name)
+				w.t.Errorf("%s is in the cluster and not in Git; what happened to it:\n%s", name, w.story(name))
 			}
 		}
 	}
@@ -306,6 +306,36 @@ func (w *world) compare() {
 		}
 	}
 	w.t.Logf("killed: %v; %d objects compared", w.kills, len(live))
+}
+
+// story is what the audit log tells of a ConfigMap, and what the statuses
+// remember of it.
+func (w *world) story(name string) string {
+	var out strings.Builder
+	data, err := os.ReadFile(w.options.AuditLog)
+	if err != nil {
+		return err.Error()
+	}
+	for line := range strings.Lines(string(data)) {
+		var event struct {
+			Verb, UserAgent, RequestURI, RequestReceivedTimestamp string
+			ResponseStatus                                        struct{ Code int }
+		}
+		if json.Unmarshal([]byte(line), &event) == nil && (strings.Contains(event.RequestURI, "/configmaps/"+name) || strings.Contains(event.RequestURI, "/applications/") && event.Verb == "patch") {
+			fmt.Fprintf(&out, "%s %s %s %d\n", event.RequestReceivedTimestamp, event.Verb, event.RequestURI, event.ResponseStatus.Code)
+		}
+	}
+	for _, gvr := range []schema.GroupVersionResource{kustomizations, applications} {
+		list, err := w.dynamic.Resource(gvr).Namespace(namespace).List(w.t.Context(), metav1.ListOptions{})
+		if err != nil {
+			return err.Error()
+		}
+		for _, u := range list.Items {
+			objects, _, _ := unstructured.NestedStringSlice(u.Object, "status", "plumb", "objects")
+			fmt.Fprintf(&out, "%s remembers:\n  %s\n", u.GetName(), strings.Join(objects, "\n  "))
+		}
+	}
+	return out.String()
 }
 
 // restartWritesNothing reads the API server's own count of requests around a

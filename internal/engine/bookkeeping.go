@@ -109,8 +109,23 @@ func (e *Engine) keepBooks(ctx context.Context, a *state) bool {
 	if last == nil {
 		return false
 	}
-	rep := *last
-	// What was told of the run that made the report is told already.
+	return e.opts.Publish(ctx, told(*last)) == nil
+}
+
+// told is a report without the doings of the run that made it, which are told
+// already. It shares nothing that may be changed with rep.
+func told(rep app.Report) app.Report {
 	rep.At, rep.Attempt, rep.Drift, rep.Answered, rep.Handled = time.Now(), nil, nil, nil, ""
-	return e.opts.Publish(ctx, rep) == nil
+	objects := make([]app.ObjectReport, 0, len(rep.Objects))
+	for _, o := range rep.Objects {
+		if o.Sync == "" && o.Action == app.ActionPruned {
+			continue // it is gone
+		}
+		if o.Action != app.ActionSkipped {
+			o.Action, o.Message = app.ActionNone, ""
+		}
+		objects = append(objects, o)
+	}
+	rep.Objects = objects
+	return rep
 }

@@ -240,8 +240,7 @@ func (e *Engine) refreshHealth(ctx context.Context, a *state) bool {
 	if !looksAtHealth(policy) {
 		return true
 	}
-	rep := *last
-	rep.Objects = append([]app.ObjectReport(nil), last.Objects...)
+	rep := told(*last)
 	changed := false
 	for i := range rep.Objects {
 		o := &rep.Objects[i]
@@ -259,7 +258,6 @@ func (e *Engine) refreshHealth(ctx context.Context, a *state) bool {
 		return true
 	}
 	rep.Health = health.Worst(rep.Objects, policy.HealthRules)
-	rep.At, rep.Attempt, rep.Drift, rep.Answered, rep.Handled = time.Now(), nil, nil, nil, ""
 	a.mu.Lock()
 	if a.last == last {
 		a.last = &rep

@@ -117,6 +117,7 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 		Listening: func(a net.Addr) { address = "http://" + a.String() },
 		Delivering: func() {
 			log.Info("delivering", "cluster", config.Host, "http", address, "version", p.build.Version)
+			returnMemory() // before anyone looks
 			ready(address)
 			go staySmall(ctx)
 		},
@@ -127,17 +128,16 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 	return err
 }
 
-// staySmall gives memory back when the start is over, soon after, when what
-// the start found to do is done, and from then on whenever the pages of the
-// program's file have become many again: the system takes them in by large
-// pieces, of which little is used.
+// staySmall gives memory back soon after the start, when what it found to do is
+// done, and from then on whenever the pages of the program's file have become
+// many again: the system takes them in by large pieces, of which little is
+// used.
 func staySmall(ctx context.Context) {
 	const (
 		soon  = 5 * time.Second
-		later = 30 * time.Second
+		later = 10 * time.Second
 		many  = 48 << 20
 	)
-	returnMemory()
 	timer := time.NewTimer(soon)
 	defer timer.Stop()
 	for first := true; ; first = false {

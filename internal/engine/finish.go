@@ -1,0 +1,224 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/object"
+)
+
+// finish remembers what came of a run, publishes it, and says when the next
+// one is due.
+func (e *Engine) finish(ctx context.Context, a *state, r *run, rep app.Report) {
+	a.mu.Lock()
+	if a.removed {
+		a.mu.Unlock()
+		return
+	}
+	left := a.left(rep.Records)
+	a.remember(rep.Records)
+	a.forgetHealth()
+	a.spec.LastSync, a.applied = rep.LastSync, rep.Applied
+	if rep.Sync != app.Unknown { // otherwise nobody has looked
+		rep.Drift = a.news(rep.Drift)
+	}
+	if rep.Failure == nil {
+		a.passing = 0
+	}
+	a.read = inputs{}
+	if rep.Failure == nil && rep.Sync == app.Synced {
+		a.read = r.read
+	}
+	unheard := a.unheard
+	a.unheard = false
+	superseded := rep.Failure != nil && rep.Failure.Reason == app.ReasonSuperseded
+	if superseded {
+		rep.Handled, rep.Answered = "", nil // the run that took over answers
+		if a.last != nil {                  // told again, it must not forget what this run wrote
+			last := *a.last
+			last.Records, last.LastSync = rep.Records, rep.LastSync
+			a.last = &last
+		}
+	} else {
+		a.last = &rep
+		if r.spec.Request != nil && a.spec.Request != nil { // otherwise it was taken back, and may come again
+			a.answered = r.spec.Request
+		}
+	}
+	a.mu.Unlock()
+	e.own(a.id, rep, left)
+	rep.RetryAt = e.next(a, rep)
+	if unheard && r.spec.Deletion == nil && e.missed(a) {
+		e.trigger(a.id, app.CauseDrift, 0)
+	}
+	if superseded && rep.Attempt == nil {
+		return // the run that took over tells
+	}
+	e.logRun(r, rep)
+	if err := e.opts.Publish(ctx, rep); err != nil && ctx.Err() == nil {
+		e.log.Warn("status cannot be written", "app", a.id.String(), "error", err)
+		e.plan(a, app.CauseRetry, time.Now().Add(passing.After(a.failedAgain())))
+	}
+	e.triggerDependents(a.id, rep.Failure == nil)
+}
+
+// own notes whose the delivered objects are, and forgets those that left.
+func (e *Engine) own(id app.ID, rep app.Report, left []object.Ref) {
+	e.mu.Lock()
+	for _, r := range rep.Records {
+		e.owners[r.Ref] = id
+	}
+	left = e.disownLocked(id, left)
+	e.mu.Unlock()
+	e.opts.Cluster.Forget(left...)
+}
+
+// disownLocked ends id's hold on refs and gives those that it held.
+func (e *Engine) disownLocked(id app.ID, refs []object.Ref) []object.Ref {
+	var held []object.Ref
+	for _, ref := range refs {
+		if e.owners[ref] == id {
+			delete(e.owners, ref)
+			held = append(held, ref)
+		}
+	}
+	return held
+}
+
+// left lists what was recorded, or written in this run, and is no longer among
+// records. The caller holds a.mu.
+func (a *state) left(records []app.Record) []object.Ref {
+	stays := make(map[object.Ref]bool, len(records))
+	for _, r := range records {
+		stays[r.Ref] = true
+	}
+	var out []object.Ref
+	for _, r := range a.spec.Recorded {
+		if !stays[r.Ref] {
+			out = append(out, r.Ref)
+		}
+	}
+	for ref := range a.records {
+		if !stays[ref] {
+			out = append(out, ref)
+		}
+	}
+	return out
+}
+
+// forgetHealth drops verdicts on what the app has no more to do with. The
+// caller holds a.mu.
+func (a *state) forgetHealth() {
+	stays := map[object.Ref]bool{}
+	for _, h := range a.spec.Policy.HealthChecks {
+		stays[object.Ref{Group: h.Group, Kind: h.Kind, Namespace: h.Namespace, Name: h.Name}] = true
+	}
+	for ref := range a.health {
+		if _, recorded := a.records[ref]; !recorded && !stays[ref] {
+			delete(a.health, ref)
+		}
+	}
+}
+
+// next makes the app due again where time alone can change something.
+func (e *Engine) next(a *state, rep app.Report) time.Time {
+	if !rep.RetryAt.IsZero() {
+		e.plan(a, app.CauseDrift, rep.RetryAt)
+		return rep.RetryAt
+	}
+	f := rep.Failure
+	a.mu.Lock()
+	policy, deleting := a.spec.Policy, a.spec.Deletion != nil
+	a.mu.Unlock()
+	if f == nil || f.Reason == app.ReasonSuperseded || f.Retry.Never && !deleting {
+		return time.Time{}
+	}
+	var wait time.Duration
+	switch {
+	case deleting:
+		// No policy speaks of it, and nothing else would take it up again.
+		wait = passing.After(a.failedAgain())
+	case f.Reason == app.ReasonClusterDown || f.Reason == app.ReasonConflict:
+		// Not the app's doing, and over by itself: the policy's wait is for
+		// what someone has to mend.
+		wait = passing.After(a.failedAgain())
+	case f.Retry.After > 0:
+		wait = f.Retry.After
+	case policy.RetryInterval > 0:
+		wait = policy.RetryInterval
+	case rep.Attempt != nil && (policy.RetryLimit < 0 || rep.Attempt.Retries < policy.RetryLimit):
+		wait = policy.Retry.After(rep.Attempt.Retries + 1)
+	case rep.Attempt == nil && policy.Interval > 0:
+		wait = policy.Interval
+	case rep.Attempt == nil && endsByItself(f):
+		wait = passing.After(a.failedAgain())
+	default:
+		return time.Time{}
+	}
+	at := time.Now().Add(wait)
+	e.plan(a, app.CauseRetry, at)
+	return at
+}
+
+// endsByItself reports whether f is a failure to look that no commit, spec or
+// cluster event can be expected to mend.
+func endsByItself(f *app.Failure) bool {
+	switch f.Reason {
+	case app.ReasonForbidden:
+		return f.Stage == app.StageObserve
+	case app.ReasonInternal, app.ReasonTimeout, app.ReasonTerminated, app.ReasonAuthentication:
+		return f.Stage != app.StageSpec && f.Stage != app.StageFetch && f.Stage != app.StageRender
+	}
+	return false
+}
+
+// plan makes an app due at a time to come. A look at its health in between
+// does not use that up.
+func (e *Engine) plan(a *state, cause app.Cause, at time.Time) {
+	a.mu.Lock()
+	if a.due.at.IsZero() || at.Before(a.due.at) {
+		a.due = due{cause, at}
+	}
+	a.mu.Unlock()
+	e.queue.add(a.id, cause, at)
+}
+
+// passing is the wait after failures that end by themselves.
+var passing = app.Backoff{Initial: time.Second, Factor: 2, Max: 30 * time.Second}
+
+func (a *state) planned() due {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.due
+}
+
+// failedAgain counts failures of that sort in a row, this one not included.
+func (a *state) failedAgain() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.passing++
+	return a.passing - 1
+}
+
+func (e *Engine) logRun(r *run, rep app.Report) {
+	log := e.log.With("app", rep.App.String(), "revision", rep.Revision.Commit, "cause", string(r.cause),
+		"took", time.Since(r.began).Round(time.Millisecond).String())
+	writes := 0
+	if rep.Attempt != nil {
+		for _, o := range rep.Objects {
+			if o.Action == app.ActionCreated || o.Action == app.ActionConfigured || o.Action == app.ActionPruned {
+				writes++
+			}
+		}
+	}
+	for _, d := range rep.Drift {
+		log.Info("drift", "object", d.Ref.String(), "by", d.By, "fields", d.Fields, "deleted", d.Deleted, "restored", d.Restored)
+	}
+	switch {
+	case rep.Failure != nil:
+		log.Warn("not delivered", "stage", string(rep.Failure.Stage), "reason", string(rep.Failure.Reason), "error", rep.Failure.Error())
+	case rep.Attempt != nil:
+		log.Info("delivered", "writes", writes, "health", string(rep.Health.Status))
+	}
+}

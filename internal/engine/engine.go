@@ -7,6 +7,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/cluster"
 	"plumb.dev/plumb/internal/object"
+	"plumb.dev/plumb/internal/render"
 	"plumb.dev/plumb/internal/source"
 )
 
@@ -28,6 +30,8 @@ type Options struct {
 	Publish       func(ctx context.Context, r app.Report) error
 	PublishSource func(ctx context.Context, r app.SourceReport) error
 	Log           *slog.Logger
+	// Render turns a tree into objects; nil renders in this process.
+	Render func(ctx context.Context, tree fs.FS, spec app.Render) (render.Result, error)
 	// Workers is how many apps are worked on at a time; waiting for health
 	// does not count. 0 means 16.
 	Workers int
@@ -58,6 +62,9 @@ type Engine struct {
 
 // New makes an engine that does nothing yet.
 func New(opts Options) *Engine {
+	if opts.Render == nil {
+		opts.Render = render.Render
+	}
 	if opts.Workers == 0 {
 		opts.Workers = 16
 	}

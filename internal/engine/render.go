@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"plumb.dev/plumb/internal/app"
-	"plumb.dev/plumb/internal/render"
 	"plumb.dev/plumb/internal/source"
 )
 
@@ -29,7 +28,7 @@ func (r *run) render(ctx context.Context, src sourceNow) (rendering, *app.Failur
 		}
 	}
 	files := source.Record(tree)
-	result, err := render.Render(ctx, src.files(files), spec)
+	result, err := r.e.opts.Render(ctx, src.files(files), spec)
 	if err != nil {
 		return rendering{}, app.AsFailure(err, app.StageRender)
 	}

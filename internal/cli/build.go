@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/engine"
 	"plumb.dev/plumb/internal/object"
 	"plumb.dev/plumb/internal/render"
 	"plumb.dev/plumb/internal/source"
@@ -22,6 +23,7 @@ type buildOptions struct {
 	revision    string
 	mode        string
 	recurse     bool
+	remoteBases bool
 	showSecrets bool
 }
 
@@ -68,6 +70,7 @@ Secrets are shown as fingerprints, which differ from one run to the next, unless
 	flags.StringVar(&opts.revision, "revision", "", "branch, tag, commit, HEAD or version range to render (default with --repo: HEAD)")
 	flags.StringVar(&opts.mode, "mode", "auto", "auto, kustomize, generated or directory")
 	flags.BoolVar(&opts.recurse, "recurse", false, "with plain manifests: read subdirectories, too")
+	flags.BoolVar(&opts.remoteBases, "allow-remote-bases", false, "allow kustomizations to build on other Git repositories, and fetch those without credentials")
 	flags.BoolVar(&opts.showSecrets, "show-secrets", false, "print the values of Secrets")
 	_ = cmd.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions([]string{"auto", "kustomize", "generated", "directory"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -89,7 +92,16 @@ func (p *program) buildObjects(ctx context.Context, out, stderr io.Writer, opts 
 		return err
 	}
 	defer tree.close()
-	result, err := render.Render(ctx, tree.files, app.Render{
+	renderer := engine.RenderFunc(render.Render)
+	if opts.remoteBases {
+		cache, done, err := p.cache("bases")
+		if err != nil {
+			return err
+		}
+		defer done()
+		renderer = renderer.WithBases(p.bases(cache))
+	}
+	result, err := renderer(ctx, tree.files, app.Render{
 		Path: tree.path, Mode: mode, Name: filepath.Base(dir), Revision: tree.revision,
 		Directory: app.Directory{Recurse: opts.recurse},
 	})
@@ -190,6 +202,12 @@ func (p *program) openRevision(ctx context.Context, url, revision, dir string) (
 		return openedTree{}, err
 	}
 	return openedTree{files: tree, path: dir, revision: at.Commit, close: done}, nil
+}
+
+// bases fetches the remote bases of kustomizations. Directories of this machine
+// are not among them: a repository that someone else wrote could name any.
+func (p *program) bases(cache string) *source.Store {
+	return source.Open(source.Options{Dir: filepath.Join(cache, "bases"), Proxy: p.env.Proxy, Now: p.env.Now})
 }
 
 // workTree finds the root of the work tree that dir is in, and where in it

@@ -19,6 +19,7 @@ import (
 type diffOptions struct {
 	revision      string
 	argoNamespace string
+	remoteBases   bool
 }
 
 func diffCommand(p *program) *cobra.Command {
@@ -48,6 +49,7 @@ The exit code is 1 if there are differences.`,
 	}
 	cmd.Flags().StringVar(&opts.revision, "revision", "", "branch, tag or commit in place of the app's own `REVISION`")
 	cmd.Flags().StringVar(&opts.argoNamespace, "argo-namespace", "argocd", "`NAMESPACE` of Argo CD's projects and repository Secrets")
+	cmd.Flags().BoolVar(&opts.remoteBases, "allow-remote-bases", false, "allow kustomizations to build on other Git repositories, as the engine may")
 	return cmd
 }
 
@@ -96,7 +98,11 @@ func (p *program) diff(ctx context.Context, out, stderr io.Writer, opts diffOpti
 	}
 	defer done()
 	sources := source.Open(source.Options{Dir: cache, Local: true, Proxy: p.env.Proxy, Now: p.env.Now})
-	revision, plan, err := engine.Preview(ctx, sources, cl, spec, src)
+	var bases *source.Store
+	if opts.remoteBases {
+		bases = p.bases(cache)
+	}
+	revision, plan, err := engine.Preview(ctx, sources, bases, cl, spec, src)
 	if err != nil {
 		return err
 	}

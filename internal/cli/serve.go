@@ -29,6 +29,7 @@ type serveOptions struct {
 	secrets           string
 	argoNamespace     string
 	localRepositories bool
+	remoteBases       bool
 	logFormat         string
 	logLevel          string
 	supervised        bool // by a parent that reads messages and holds standard input
@@ -59,6 +60,7 @@ kubeconfig. The definitions must be installed there: see plumb install.`,
 	flags.StringVar(&opts.secrets, "webhook-secrets", "", "`DIR` with the secrets of webhooks: files github, gitlab, gitea, bitbucket, generic")
 	flags.StringVar(&opts.argoNamespace, "argo-namespace", "argocd", "`NAMESPACE` of Argo CD's projects and repository Secrets")
 	flags.BoolVar(&opts.localRepositories, "allow-local-repositories", false, "allow repositories that are directories of this machine (file://)")
+	flags.BoolVar(&opts.remoteBases, "allow-remote-bases", false, "allow kustomizations to build on other Git repositories, and fetch those without credentials")
 	flags.StringVar(&opts.logFormat, "log-format", "json", "json or text")
 	flags.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.BoolVar(&opts.supervised, "until-stdin-closes", false, "report on standard output, and end when standard input does")
@@ -112,7 +114,7 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 	address := ""
 	err = server.Run(ctx, server.Options{
 		Config: config, Dir: cache, Listen: opts.listen, Secrets: secrets,
-		LocalSources: opts.localRepositories, ControlNamespace: opts.argoNamespace,
+		LocalSources: opts.localRepositories, RemoteBases: opts.remoteBases, ControlNamespace: opts.argoNamespace,
 		Version: p.build.Version, Log: log,
 		Listening: func(a net.Addr) { address = "http://" + a.String() },
 		Delivering: func() {

@@ -22,7 +22,7 @@ import (
 type upOptions struct {
 	data                              string
 	repo, path                        string
-	noSample                          bool
+	noSample, remoteBases             bool
 	gitPort, httpPort, kubernetesPort int
 }
 
@@ -56,6 +56,7 @@ not looked at.`,
 	flags.StringVar(&opts.repo, "repo", "", "`PATH-OR-URL` of a repository to deliver in place of the sample")
 	flags.StringVar(&opts.path, "path", "", "`DIR` in that repository (default: its root)")
 	flags.BoolVar(&opts.noSample, "no-sample", false, "deliver nothing to begin with")
+	flags.BoolVar(&opts.remoteBases, "allow-remote-bases", false, "allow kustomizations to build on other Git repositories, and fetch those without credentials")
 	flags.IntVar(&opts.gitPort, "git-port", 0, "`PORT` of the Git server (default: the one of before, or a free one)")
 	flags.IntVar(&opts.httpPort, "http-port", 0, "`PORT` of the engine's health, metrics and webhooks (default: likewise)")
 	flags.IntVar(&opts.kubernetesPort, "kubernetes-port", 0, "`PORT` of the Kubernetes API (default: likewise)")
@@ -85,7 +86,7 @@ func (p *program) up(ctx context.Context, out, stderr io.Writer, opts upOptions)
 		live.out, live.color = stderr, p.env.ErrorTerminal && !p.env.NoColor
 	}
 	running, err := up.Start(ctx, up.Options{
-		Executable: p.env.Executable, Data: opts.data, Repo: opts.repo, Path: opts.path, NoSample: opts.noSample,
+		Executable: p.env.Executable, Data: opts.data, Repo: opts.repo, Path: opts.path, NoSample: opts.noSample, RemoteBases: opts.remoteBases,
 		Kubeconfig: p.kubeconfig, Context: p.context,
 		GitPort: opts.gitPort, HTTPPort: opts.httpPort, KubernetesPort: opts.kubernetesPort,
 		Progress: stderr, Terminal: p.env.ErrorTerminal, Notice: live.notice,

@@ -7,7 +7,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"sync"
 	"time"
@@ -31,7 +30,10 @@ type Options struct {
 	PublishSource func(ctx context.Context, r app.SourceReport) error
 	Log           *slog.Logger
 	// Render turns a tree into objects; nil renders in this process.
-	Render func(ctx context.Context, tree fs.FS, spec app.Render) (render.Result, error)
+	Render RenderFunc
+	// Bases fetches the repositories that kustomizations build upon, without
+	// credentials, from wherever a kustomization says; nil refuses them.
+	Bases *source.Store
 	// Workers is how many apps are worked on at a time; waiting for health
 	// does not count. 0 means 16.
 	Workers int
@@ -48,6 +50,7 @@ type Engine struct {
 	queue *queue
 	slots chan struct{}
 	cache *renderCache
+	bases *baseUsers
 
 	mu      sync.RWMutex
 	apps    map[app.ID]*state
@@ -73,7 +76,7 @@ func New(opts Options) *Engine {
 	}
 	return &Engine{
 		opts: opts, log: opts.Log, queue: newQueue(),
-		slots: make(chan struct{}, opts.Workers), cache: newRenderCache(opts.RenderCache),
+		slots: make(chan struct{}, opts.Workers), cache: newRenderCache(opts.RenderCache), bases: newBaseUsers(),
 		apps: map[app.ID]*state{}, sources: map[app.SourceID]*sourceLoop{},
 		owners: map[object.Ref]app.ID{}, started: make(chan struct{}),
 	}
@@ -252,6 +255,7 @@ func (e *Engine) dropLocked(a *state) []object.Ref {
 	delete(e.apps, a.id)
 	e.queue.forget(a.id)
 	e.cache.drop(a.id)
+	e.bases.set(a.id, app.SourceID{}, nil)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.removed = true

@@ -14,8 +14,9 @@ import (
 
 // Preview takes an app along the line as far as the plan, with every
 // difference predicted, and writes nothing. It is what `plumb diff` shows. The
-// predictions are made with the rights of cl's own identity.
-func Preview(ctx context.Context, sources *source.Store, cl *cluster.Cluster, spec app.Spec, src app.Source) (app.Revision, plan.Plan, error) {
+// predictions are made with the rights of cl's own identity. Remote bases come
+// from bases; nil refuses them.
+func Preview(ctx context.Context, sources, bases *source.Store, cl *cluster.Cluster, spec app.Spec, src app.Source) (app.Revision, plan.Plan, error) {
 	if spec.Invalid != nil {
 		return app.Revision{}, plan.Plan{}, spec.Invalid
 	}
@@ -23,11 +24,11 @@ func Preview(ctx context.Context, sources *source.Store, cl *cluster.Cluster, sp
 	if err != nil {
 		return app.Revision{}, plan.Plan{}, err
 	}
-	e := New(Options{Sources: sources, Cluster: cl, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	e := New(Options{Sources: sources, Bases: bases, Cluster: cl, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	spec.Target.ServiceAccount = ""
 	spec.Request, spec.Deletion = nil, nil
 	r := &run{e: e, a: &state{id: spec.ID}, spec: spec, hash: specHash(spec), cause: app.CauseRequest}
-	now := sourceNow{url: src.URL, looked: true, revision: revision, repo: repo, exclude: src.UseIgnore, ignore: src.Ignore}
+	now := sourceNow{url: src.URL, looked: true, revision: revision, repo: repo, since: time.Now(), exclude: src.UseIgnore, ignore: src.Ignore}
 	rendered, failure := r.render(ctx, now)
 	if failure != nil {
 		return revision, plan.Plan{}, failure

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"sync"
+	"time"
 
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/source"
@@ -15,36 +16,45 @@ import (
 func (r *run) render(ctx context.Context, src sourceNow) (rendering, *app.Failure) {
 	spec := r.spec.Render
 	spec.Name, spec.Revision = r.spec.ID.Name, src.revision.Commit
+	spec.Kustomize.AllowRemoteBases = r.e.opts.Bases != nil
 	key := renderKey(r.spec, src)
 	r.read = inputs{}
 	tree, err := src.repo.Tree(src.revision.Commit)
 	if err != nil {
 		return rendering{}, app.AsFailure(err, app.StageFetch)
 	}
+	bases := newBases(r.e.opts.Bases, src.since)
+	if r.cause == app.CauseRequest || r.cause == app.CauseRetry {
+		bases.since = time.Now() // as fresh as a user, or a mended base, expects
+	}
 	if r.spec.Request == nil || !r.spec.Request.Hard {
-		if got, closure, ok := r.e.cache.get(r.spec.ID, key, tree); ok {
-			r.read = inputs{key, closure}
+		if got, read, ok := r.e.cache.get(r.spec.ID, key, tree); ok && bases.hold(ctx, read.bases) {
+			r.read = read
 			return got, nil
 		}
 	}
 	files := source.Record(tree)
-	result, err := r.e.opts.Render(ctx, src.files(files), spec)
+	result, used, err := bases.render(ctx, r.e.opts.Render, src.files(files), spec)
+	r.e.bases.set(r.spec.ID, r.spec.Source, used)
 	if err != nil {
 		return rendering{}, app.AsFailure(err, app.StageRender)
 	}
 	out := rendering{objects: result.Objects, warnings: result.Warnings, mode: result.Mode}
-	r.read = inputs{key, files.Closure()}
-	r.e.cache.put(r.spec.ID, key, r.read.closure, out)
+	r.read = inputs{key, files.Closure(), used}
+	r.e.cache.put(r.spec.ID, r.read, out)
 	return out, nil
 }
 
-// inputs is all that decides a rendering: renderKey, and what was read.
+// inputs is all that decides a rendering: renderKey, what was read of the
+// source, and what of remote bases.
 type inputs struct {
 	key     string
 	closure source.Closure
+	bases   []base
 }
 
-// same reports whether rendering from tree by key gives what it gave before.
+// same reports whether rendering from tree by key gives what it gave before,
+// as far as the source decides it; changes of bases are told by lookAtBases.
 func (i inputs) same(key string, tree *source.Tree) bool {
 	return key != "" && i.key == key && i.closure.Holds(tree)
 }
@@ -81,7 +91,7 @@ func newRenderCache(limit int) *renderCache {
 
 // get returns the rendering that was made by key from the same files as tree
 // holds.
-func (c *renderCache) get(id app.ID, key string, tree *source.Tree) (rendering, source.Closure, bool) {
+func (c *renderCache) get(id app.ID, key string, tree *source.Tree) (rendering, inputs, bool) {
 	c.mu.Lock()
 	el, ok := c.byApp[id]
 	if ok {
@@ -89,16 +99,16 @@ func (c *renderCache) get(id app.ID, key string, tree *source.Tree) (rendering, 
 	}
 	c.mu.Unlock()
 	if !ok {
-		return rendering{}, source.Closure{}, false
+		return rendering{}, inputs{}, false
 	}
 	hit := el.Value.(*cached)
 	if !hit.same(key, tree) {
-		return rendering{}, source.Closure{}, false
+		return rendering{}, inputs{}, false
 	}
-	return hit.rendering, hit.closure, true
+	return hit.rendering, hit.inputs, true
 }
 
-func (c *renderCache) put(id app.ID, key string, closure source.Closure, r rendering) {
+func (c *renderCache) put(id app.ID, read inputs, r rendering) {
 	size := 1024
 	for _, o := range r.objects {
 		data, err := o.Payload()
@@ -113,7 +123,7 @@ func (c *renderCache) put(id app.ID, key string, closure source.Closure, r rende
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.byApp[id] = c.order.PushFront(&cached{id: id, inputs: inputs{key, closure}, rendering: r, size: size})
+	c.byApp[id] = c.order.PushFront(&cached{id: id, inputs: read, rendering: r, size: size})
 	c.size += size
 	for c.size > c.limit {
 		c.remove(c.order.Back())

@@ -30,6 +30,7 @@ type sourceLoop struct {
 	repo     *source.Repo // nil before the first look that reached the store
 	failures int          // in a row
 	since    time.Time    // how fresh the next look must be
+	made     time.Time
 }
 
 // SetSource tells of a source that is new or has changed.
@@ -42,7 +43,7 @@ func (e *Engine) SetSource(src app.Source) {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s = &sourceLoop{e: e, src: src, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel, revision: src.Recorded}
+	s = &sourceLoop{e: e, src: src, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel, revision: src.Recorded, made: time.Now()}
 	e.sources[src.ID] = s
 	if e.ctx != nil && !e.ended {
 		e.running.Go(s.run)
@@ -110,6 +111,11 @@ func (e *Engine) Pushed(urls ...string) int {
 		if match {
 			s.look(now)
 			n++
+		}
+	}
+	if e.ctx != nil && !e.ended {
+		for id := range e.bases.at(wanted) {
+			e.lookAtBases(e.ctx, id, now)
 		}
 	}
 	return n
@@ -184,6 +190,7 @@ func (s *sourceLoop) once() time.Duration {
 	case changed || first || failedBefore != reasonOf(failure):
 		s.e.triggerReaders(src.ID, app.CauseRevision)
 	}
+	s.e.lookAtBases(s.ctx, src.ID, since)
 	if failure != nil {
 		s.e.log.Warn("source cannot be fetched", "source", src.ID.String(), "error", failure.Error())
 	} else if changed {
@@ -251,6 +258,7 @@ type sourceNow struct {
 	revision app.Revision
 	repo     *source.Repo
 	failure  *app.Failure
+	since    time.Time // how fresh it is
 	// exclude says whether files are left out, ignore by which rules.
 	exclude bool
 	ignore  *string
@@ -274,8 +282,15 @@ func (e *Engine) current(id app.SourceID) (sourceNow, bool) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return sourceNow{url: s.src.URL, looked: s.looked, revision: s.revision, repo: s.repo, failure: s.failure,
+	return sourceNow{url: s.src.URL, looked: s.looked, revision: s.revision, repo: s.repo, failure: s.failure, since: later(s.since, s.made),
 		exclude: s.src.UseIgnore, ignore: s.src.Ignore}, true
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // triggerReaders makes the apps that read a source due.
@@ -330,5 +345,5 @@ func (e *Engine) at(ctx context.Context, id app.SourceID, revision string) (sour
 	if err != nil {
 		return sourceNow{url: src.URL}, app.AsFailure(err, app.StageFetch)
 	}
-	return sourceNow{url: src.URL, looked: true, revision: found, repo: repo, exclude: src.UseIgnore, ignore: src.Ignore}, nil
+	return sourceNow{url: src.URL, looked: true, revision: found, repo: repo, since: time.Now(), exclude: src.UseIgnore, ignore: src.Ignore}, nil
 }

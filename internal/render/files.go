@@ -95,7 +95,7 @@ func (f *files) resolve(name string) (string, error) {
 			return "", &fs.PathError{Op: "open", Path: name, Err: errors.New("too many links")}
 		}
 		to := path.Join(at, target)
-		if path.IsAbs(target) || to == ".." || strings.HasPrefix(to, "../") {
+		if path.IsAbs(target) || to == ".." || strings.HasPrefix(to, "../") || repositoryOf(to) != repositoryOf(next) {
 			return "", &fs.PathError{Op: "open", Path: next, Err: errEscape}
 		}
 		rest = append(strings.Split(to, "/"), rest...)

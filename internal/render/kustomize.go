@@ -3,6 +3,7 @@ package render
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"path"
 	"slices"
@@ -36,7 +37,9 @@ func (r *rendering) kustomize(dir, file string) ([]object.Object, error) {
 }
 
 func (r *rendering) preflight() *preflight {
-	return &preflight{files: r.files, remote: r.spec.Kustomize.AllowRemoteBases, parsed: map[string]*types.Kustomization{}}
+	r.remotes = map[string]Remote{}
+	return &preflight{files: r.files, remote: r.spec.Kustomize.AllowRemoteBases, parsed: map[string]*types.Kustomization{},
+		remotes: r.remotes, rewritten: map[string]map[string]string{}}
 }
 
 // build runs Kustomize on k, which takes the place of the file.
@@ -47,6 +50,9 @@ func (r *rendering) build(p *preflight, k *types.Kustomization, dir, file string
 	if err := p.visit(kustomizationAt{Kustomization: k, dir: dir, file: file}); err != nil {
 		return nil, err
 	}
+	if p.missing != nil {
+		return nil, p.missing
+	}
 	//lint:ignore SA1019 users still write it
 	if len(k.Vars) > 0 {
 		r.warn("%s: vars are deprecated by Kustomize; use replacements", file)
@@ -55,11 +61,19 @@ func (r *rendering) build(p *preflight, k *types.Kustomization, dir, file string
 	if !wantsOrigins {
 		k.BuildMetadata = append(k.BuildMetadata, types.OriginAnnotations)
 	}
-	text, err := yaml.Marshal(k)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+	p.parsed[file] = k
+	overlay := map[string][]byte{}
+	for _, name := range append(slices.Sorted(maps.Keys(p.rewritten)), file) {
+		changed := *p.parsed[name]
+		changed.Resources = rewrite(changed.Resources, p.rewritten[name])
+		changed.Components = rewrite(changed.Components, p.rewritten[name])
+		text, err := yaml.Marshal(changed)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		overlay[name] = text
 	}
-	built, err := r.run(confined{files: r.files, overlay: map[string][]byte{file: text}}, dir)
+	built, err := r.run(confined{files: r.files, overlay: overlay}, dir)
 	if err != nil {
 		return nil, r.diagnose(p, file, err)
 	}
@@ -73,6 +87,13 @@ func (r *rendering) build(p *preflight, k *types.Kustomization, dir, file string
 		if err != nil {
 			return nil, fmt.Errorf("%s: origin of %s: %w", file, resource.CurId(), err)
 		}
+		at := places.origin(origin, resource.GetKind(), resource.GetName())
+		if origin != nil && wantsOrigins && len(p.remotes) > 0 {
+			nameOrigin(origin, dir)
+			if err := resource.SetOrigin(origin); err != nil {
+				return nil, fmt.Errorf("%s: origin of %s: %w", file, resource.CurId(), err)
+			}
+		}
 		var content map[string]any
 		if err := resource.YNode().Decode(&content); err != nil {
 			return nil, fmt.Errorf("%s: %s: %s", file, resource.CurId(), firstLine(err.Error()))
@@ -85,7 +106,7 @@ func (r *rendering) build(p *preflight, k *types.Kustomization, dir, file string
 		if !wantsOrigins {
 			dropOrigin(content)
 		}
-		objects = append(objects, object.New(content, places.origin(origin, content)))
+		objects = append(objects, object.New(content, at))
 	}
 	return objects, nil
 }

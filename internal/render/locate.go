@@ -31,7 +31,7 @@ type placer struct {
 }
 
 // origin maps what Kustomize recorded to a place in the tree.
-func (p *placer) origin(o *resource.Origin, content map[string]any) object.Origin {
+func (p *placer) origin(o *resource.Origin, kind, name string) object.Origin {
 	if o == nil {
 		return object.Origin{}
 	}
@@ -44,9 +44,6 @@ func (p *placer) origin(o *resource.Origin, content map[string]any) object.Origi
 	if real, err := p.files.resolve(file); err == nil {
 		file = real
 	}
-	kind, _ := content["kind"].(string)
-	meta, _ := content["metadata"].(map[string]any)
-	name, _ := meta["name"].(string)
 	if generator {
 		return object.Origin{Path: file, Line: lineOfGenerator(p.files.peek(file), kind, name)}
 	}

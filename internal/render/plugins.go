@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -67,9 +68,14 @@ func (p *preflight) pluginText(k kustomizationAt, name string, data []byte) erro
 			return failure(app.ReasonUnsupported, "%s: %s is a plugin; rendering runs nothing but what is built into Kustomize", name, kind).
 				WithHint("commit what the plugin generates")
 		}
-		if ref := remoteIn(config, false); ref != "" {
+		if ref := namedFile(config, false, isRemote); ref != "" {
 			return failure(app.ReasonUnsupported, "%s: %s: remote files are not read: %s", name, kind, hideUserinfo(ref)).
 				WithHint("copy it into the repository")
+		}
+		if ref := namedFile(config, false, func(ref string) bool {
+			return repositoryOf(path.Join(k.dir, ref)) != repositoryOf(k.dir)
+		}); ref != "" {
+			return failure(app.ReasonBuild, "%s: %s: %s leaves the repository", name, kind, ref)
 		}
 	}
 	return nil
@@ -78,27 +84,27 @@ func (p *preflight) pluginText(k kustomizationAt, name string, data []byte) erro
 // fileFields are the fields in which built-in plugins name files.
 var fileFields = []string{"path", "paths", "files", "env", "envs"}
 
-// remoteIn finds an address where the configuration of a built-in plugin names
-// files, or returns "".
-func remoteIn(v any, names bool) string {
+// namedFile finds what is bad among the files that the configuration of a
+// built-in plugin names, or returns "".
+func namedFile(v any, names bool, bad func(string) bool) string {
 	switch v := v.(type) {
 	case map[string]any:
 		for key, item := range v {
 			names := slices.ContainsFunc(fileFields, func(f string) bool { return strings.EqualFold(f, key) })
-			if ref := remoteIn(item, names); ref != "" {
+			if ref := namedFile(item, names, bad); ref != "" {
 				return ref
 			}
 		}
 	case []any:
 		for _, item := range v {
-			if ref := remoteIn(item, names); ref != "" {
+			if ref := namedFile(item, names, bad); ref != "" {
 				return ref
 			}
 		}
 	case string:
 		if names {
 			for _, ref := range []string{v, v[strings.Index(v, "=")+1:]} {
-				if isRemote(ref) {
+				if bad(ref) {
 					return ref
 				}
 			}

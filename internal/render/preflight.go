@@ -22,8 +22,12 @@ type preflight struct {
 	files  *files
 	remote bool // the app may use remote bases
 	visits int
-	parsed map[string]*types.Kustomization // by file
-	roots  []string                        // the directories being visited, outermost first
+
+	missing   *app.Failure                    // of the first remote base that is not there
+	remotes   map[string]Remote               // those that are, by where they stand
+	rewritten map[string]map[string]string    // by file: what its remote references are in the tree
+	parsed    map[string]*types.Kustomization // by file
+	roots     []string                        // the directories being visited, outermost first
 }
 
 // kustomizationAt is a parsed kustomization with its place.
@@ -94,13 +98,23 @@ func (p *preflight) bases(k kustomizationAt) error {
 
 // base checks one reference to a directory or, if allowed, a file.
 func (p *preflight) base(k kustomizationAt, field, ref string, fileAllowed bool) error {
-	name, isDir, err := p.local(k, field, ref)
-	if err != nil {
+	var (
+		name   string
+		isDir  bool
+		err    error
+		remote = p.remote && !k.plugins && (field == "resources" || field == "components") && isRemote(ref)
+	)
+	if !remote {
+		name, isDir, err = p.local(k, field, ref)
+	} else if name, err = p.remoteBase(k, field, ref); err == nil && name != "" {
+		name, isDir, err = p.entry(k, field, ref, name)
+	}
+	if err != nil || name == "" {
 		return err
 	}
 	if !isDir {
 		switch {
-		case !fileAllowed:
+		case !fileAllowed, remote:
 			return p.refuse(k, field, ref, "%s is a file, not a directory", ref)
 		case k.plugins:
 			return p.pluginFile(k, name)
@@ -199,15 +213,12 @@ func (p *preflight) sources(k kustomizationAt) error {
 // local resolves a reference to a name in the tree.
 func (p *preflight) local(k kustomizationAt, field, ref string) (name string, isDir bool, err error) {
 	if isRemote(ref) {
-		what, verdict := "files", "allowed"
 		if field == "resources" || field == "components" {
-			what = "bases"
+			return "", false, p.unsupported(k, field, ref, "remote bases are not allowed: %s", hideUserinfo(ref)).
+				WithHint("copy it into the repository, or allow them where Plumb is started: --allow-remote-bases")
 		}
-		if p.remote {
-			verdict = "supported in this version"
-		}
-		return "", false, p.unsupported(k, field, ref, "remote %s are not %s: %s", what, verdict, hideUserinfo(ref)).
-			WithHint("copy it into the repository; what is rendered must depend on the commit alone")
+		return "", false, p.unsupported(k, field, ref, "remote files are not read: %s", hideUserinfo(ref)).
+			WithHint("copy it into the repository")
 	}
 	joined := path.Join(k.dir, ref)
 	switch {
@@ -217,7 +228,14 @@ func (p *preflight) local(k kustomizationAt, field, ref string) (name string, is
 		return "", false, p.refuse(k, field, ref, "%s is an absolute path", ref).WithHint("write it relative to %s", k.file)
 	case joined == ".." || strings.HasPrefix(joined, "../"):
 		return "", false, p.refuse(k, field, ref, "%s leaves the source tree", ref)
+	case repositoryOf(joined) != repositoryOf(k.dir):
+		return "", false, p.refuse(k, field, ref, "%s leaves the repository", ref)
 	}
+	return p.entry(k, field, ref, joined)
+}
+
+// entry tells what stands at a name that a reference was resolved to.
+func (p *preflight) entry(k kustomizationAt, field, ref, joined string) (name string, isDir bool, err error) {
 	real, info, err := p.files.stat(joined)
 	if err != nil {
 		if stopped := p.files.alive(); stopped != nil {
@@ -265,11 +283,17 @@ func isRemote(ref string) bool {
 // hideUserinfo removes credentials and the query from an address.
 func hideUserinfo(ref string) string {
 	ref, _, _ = strings.Cut(ref, "?")
-	if before, after, found := strings.Cut(ref, "://"); found {
-		if at := strings.LastIndex(after, "@"); at >= 0 {
-			after = after[at+1:]
-		}
-		return before + "://" + after
+	before, after, found := strings.Cut(ref, "://")
+	switch at := strings.LastIndex(after, "@"); {
+	case found && at >= 0:
+		return before + "://" + after[at+1:]
+	case found:
+		return ref
+	}
+	// user@host:path shows its user; user:password@host:path is nothing that
+	// anyone understands, and must not be repeated either.
+	if user, rest, found := strings.Cut(ref, "@"); found && strings.Contains(user, ":") {
+		return rest
 	}
 	return ref
 }

@@ -91,12 +91,13 @@ func (o Options) Render(ctx context.Context, tree fs.FS, spec app.Render) (resul
 		if !errors.As(err, &f) {
 			err = failure(app.ReasonBuild, "%w", err)
 		}
-		return Result{}, err
+		return Result{}, r.nameBases(nil, err)
 	}
 	if err := r.checkSize(objects); err != nil {
 		return Result{}, err
 	}
-	return Result{Objects: objects, Warnings: r.warnings, Mode: r.mode}, nil
+	result = Result{Objects: objects, Warnings: r.warnings, Mode: r.mode}
+	return result, r.nameBases(&result, nil)
 }
 
 // rendering is one call of Render.
@@ -105,6 +106,7 @@ type rendering struct {
 	spec     app.Render
 	warnings []app.Warning
 	mode     app.RenderMode
+	remotes  map[string]Remote // the remote bases that were found, by where they stand
 }
 
 func (r *rendering) warn(format string, args ...any) {
@@ -151,7 +153,7 @@ func (r *rendering) objects() ([]object.Object, error) {
 // directory is the resolved spec.Path.
 func (r *rendering) directory() (string, error) {
 	dir := path.Clean("./" + strings.TrimPrefix(r.spec.Path, "/"))
-	if dir == ".." || strings.HasPrefix(dir, "../") || !fs.ValidPath(dir) {
+	if dir == ".." || strings.HasPrefix(dir, "../") || !fs.ValidPath(dir) || repositoryOf(dir) != "." {
 		return "", failure(app.ReasonInvalidSpec, "path %q leaves the source tree", r.spec.Path)
 	}
 	real, info, err := r.files.stat(dir)

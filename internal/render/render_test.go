@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,7 +23,9 @@ var update = flag.Bool("update", false, "rewrite the want files of the goldens")
 // TestGolden renders the tree of each archive in testdata. Its comment says
 // what it shows; the file "spec" is the app.Render, "options" the bounds,
 // "want" the rendered objects with their origins and the warnings, or the
-// error with reason and hint. A file "links" holds lines `name -> target`.
+// error with reason and hint. A file "links" holds lines `name -> target`; a
+// file "remote URL REF NAME" is one of a remote base that was fetched, REF "-"
+// for none.
 func TestGolden(t *testing.T) {
 	archives, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(archives) == 0 {
@@ -54,6 +57,9 @@ func TestGolden(t *testing.T) {
 						tree[from] = &fstest.MapFile{Data: []byte(to), Mode: fs.ModeSymlink | 0o777}
 					}
 				default:
+					if remote := strings.Fields(f.Name); len(remote) == 4 {
+						f.Name = path.Join(Remote{remote[1], strings.Trim(remote[2], "-")}.Mount(), remote[3])
+					}
 					tree[f.Name] = &fstest.MapFile{Data: f.Data}
 				}
 				if err != nil {

@@ -41,6 +41,9 @@ type Options struct {
 	Secrets webhook.Secrets
 	// LocalSources permits repositories that are directories of this machine.
 	LocalSources bool
+	// RemoteBases permits kustomizations that build on other repositories,
+	// which are then fetched from wherever they say.
+	RemoteBases bool
 	// ControlNamespace is where the Argo CD dialect keeps its Secrets and
 	// projects; "" means argocd.
 	ControlNamespace string
@@ -82,7 +85,11 @@ func Run(ctx context.Context, opts Options) error {
 		return err
 	}
 	defer cl.Close()
-	eng = engine.New(engine.Options{Sources: sources, Cluster: cl, Publish: ctl.Publish, PublishSource: ctl.PublishSource, Log: opts.Log})
+	var bases *source.Store
+	if opts.RemoteBases {
+		bases = sources
+	}
+	eng = engine.New(engine.Options{Sources: sources, Bases: bases, Cluster: cl, Publish: ctl.Publish, PublishSource: ctl.PublishSource, Log: opts.Log})
 	ctl.Use(starting{eng, opts.Delivering})
 
 	group, ctx := errgroup.WithContext(ctx)

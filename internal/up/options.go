@@ -18,6 +18,8 @@ type Options struct {
 	Repo, Path string
 	// NoSample delivers nothing to begin with.
 	NoSample bool
+	// RemoteBases allows kustomizations to build on other repositories.
+	RemoteBases bool
 
 	// Kubeconfig is a file for an existing cluster to use in place of an
 	// embedded one; Context one of its contexts, "" the current one.

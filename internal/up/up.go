@@ -254,6 +254,9 @@ func (u *Up) engineArgs() []string {
 	if u.opts.Kubeconfig == "" || u.settings.Content.local() {
 		args = append(args, "--allow-local-repositories")
 	}
+	if u.opts.RemoteBases {
+		args = append(args, "--allow-remote-bases")
+	}
 	return args
 }
 

@@ -39,7 +39,15 @@ func TestMain(m *testing.M) { sandboxtest.Main(m) }
 
 // TestScenarios runs one engine and one cluster for all scripts; each script
 // has a namespace $NS and a repository $REPO of its own.
-func TestScenarios(t *testing.T) {
+func TestScenarios(t *testing.T) { scenarios(t, "testdata", server.Options{}) }
+
+// TestRemoteBases runs scripts with an engine that fetches remote bases.
+func TestRemoteBases(t *testing.T) {
+	scenarios(t, "testdata/remote-bases", server.Options{RemoteBases: true})
+}
+
+// scenarios runs the scripts of a directory with an engine as opts say.
+func scenarios(t *testing.T, dir string, opts server.Options) {
 	cluster := sandboxtest.Cluster(t)
 	kubectl := sandboxtest.Kubectl(t)
 	bin := t.TempDir()
@@ -48,13 +56,13 @@ func TestScenarios(t *testing.T) {
 	link(t, sandboxtest.Binary(t), filepath.Join(bin, "plumb"))
 	install(t, cluster.Kubeconfig)
 	git := sandboxtest.Git(t)
-	hooks := serve(t, cluster.Kubeconfig, git)
+	hooks := serve(t, cluster.Kubeconfig, opts)
 	var count atomic.Int64
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
-			ns := fmt.Sprintf("s%d-%s", count.Add(1), strings.ToLower(filepath.Base(env.WorkDir)))
+			ns := fmt.Sprintf("%.1s%d-%s", filepath.Base(dir), count.Add(1), strings.ToLower(filepath.Base(env.WorkDir)))
 			ns = strings.TrimPrefix(ns, "script-")
 			proxy := newGate(git.URL(), filepath.Dir(git.Dir(ns)))
 			env.Defer(proxy.Close)
@@ -64,6 +72,7 @@ func TestScenarios(t *testing.T) {
 			env.Setenv("KUBECONFIG", cluster.Kubeconfig)
 			env.Setenv("NS", ns)
 			env.Setenv("REPO", repo)
+			env.Setenv("BASE", proxy.URL+"/"+ns+"-base.git") // made by a first push
 			env.Setenv("HOME", env.WorkDir)
 			for _, kv := range sandboxtest.GitEnvironment() {
 				if k, v, ok := strings.Cut(kv, "="); ok && strings.HasPrefix(k, "GIT_") {
@@ -126,7 +135,7 @@ func install(t *testing.T, kubeconfig string) {
 }
 
 // serve runs the engine in this process until the test ends.
-func serve(t *testing.T, kubeconfig string, git *gitserver.Server) (hooks string) {
+func serve(t *testing.T, kubeconfig string, opts server.Options) (hooks string) {
 	t.Helper()
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
@@ -140,11 +149,10 @@ func serve(t *testing.T, kubeconfig string, git *gitserver.Server) (hooks string
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- server.Run(ctx, server.Options{
-			Config: config, Dir: t.TempDir(), Listen: "127.0.0.1:0", Version: "test",
-			Log:       slog.New(slog.NewTextHandler(logs, nil)),
-			Listening: func(a net.Addr) { address <- a.String() },
-		})
+		opts.Config, opts.Dir, opts.Listen, opts.Version = config, t.TempDir(), "127.0.0.1:0", "test"
+		opts.Log = slog.New(slog.NewTextHandler(logs, nil))
+		opts.Listening = func(a net.Addr) { address <- a.String() }
+		done <- server.Run(ctx, opts)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -208,15 +216,20 @@ func gitServer(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// hook tells the engine of a push that the script made by itself.
+// hook tells the engine of a push that the script made by itself, to $REPO or
+// to the repository that is named.
 func hook(ts *testscript.TestScript, neg bool, args []string) {
-	if len(args) != 0 || neg {
-		ts.Fatalf("usage: hook")
+	switch {
+	case len(args) > 1 || neg:
+		ts.Fatalf("usage: hook [URL]")
+	case len(args) == 1:
+		tell(ts, args[0])
+	default:
+		tell(ts, ts.Getenv("REPO"))
 	}
-	tell(ts)
 }
 
-// push commits all of $WORK/repo, with $NS and $REPO filled in, pushes it and
+// push commits all of $WORK/repo, with $NS, $REPO and $BASE filled in, pushes it and
 // tells the engine, as a webhook of the Git host would. $COMMIT is its hash.
 func push(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 || neg {
@@ -237,11 +250,11 @@ func push(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Check(ts.Exec("git", "-C", dir, "rev-parse", "HEAD"))
 	ts.Setenv("COMMIT", strings.TrimSpace(ts.ReadFile("stdout")))
-	tell(ts)
+	tell(ts, ts.Getenv("REPO"))
 }
 
-func tell(ts *testscript.TestScript) {
-	body := fmt.Sprintf(`{"url":%q,"ref":"refs/heads/main"}`, ts.Getenv("REPO"))
+func tell(ts *testscript.TestScript, url string) {
+	body := fmt.Sprintf(`{"url":%q,"ref":"refs/heads/main"}`, url)
 	resp, err := httpPost(ts.Value("hooks").(string), body)
 	ts.Check(err)
 	if resp >= 300 {
@@ -254,7 +267,7 @@ func fill(ts *testscript.TestScript, from, to string) error {
 	if err != nil {
 		return err
 	}
-	text := strings.NewReplacer("$NS", ts.Getenv("NS"), "$REPO", ts.Getenv("REPO")).Replace(string(data))
+	text := strings.NewReplacer("$NS", ts.Getenv("NS"), "$REPO", ts.Getenv("REPO"), "$BASE", ts.Getenv("BASE")).Replace(string(data))
 	if from == to && text == string(data) {
 		return nil
 	}

@@ -19,7 +19,7 @@ const module = "plumb.dev/plumb/"
 // that further. A package that is not listed fails the test.
 var layers = [][]string{
 	pure,
-	{"internal/render", "internal/source", "internal/cluster", "internal/apply"},
+	{"internal/render", "internal/rendercache", "internal/source", "internal/cluster", "internal/apply"},
 	{"internal/engine"},
 	{"internal/controller", "internal/sandbox", "internal/install", "api", "examples"},
 	{"internal/server", "internal/up"},
@@ -34,7 +34,7 @@ var pure = []string{
 }
 
 // isolated packages do I/O and never import each other.
-var isolated = []string{"internal/source", "internal/cluster", "internal/apply"}
+var isolated = []string{"internal/source", "internal/cluster", "internal/apply", "internal/rendercache"}
 
 // impure is what pure packages and rendering must not import.
 var impure = []string{

@@ -26,7 +26,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal ends the process as if nobody had listened.
 	context.AfterFunc(ctx, stop)
-	root := cli.Root(build(), environment())
+	b, env := build(), environment()
+	env.Program = func() string { return program(b, env.Executable) }
+	root := cli.Root(b, env)
 	root.AddCommand(controlplane.Command())
 	os.Exit(cli.Run(ctx, root, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }

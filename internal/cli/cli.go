@@ -37,6 +37,9 @@ type Environment struct {
 	ErrorTerminal bool
 	// Executable is this program, for commands that start it again; "" for none.
 	Executable string
+	// Program identifies this program down to its code, "" if it cannot; nil
+	// for one that does not know.
+	Program func() string
 	// OnPath: whoever types plumb runs this program.
 	OnPath bool
 	// InCluster is the way to the cluster that the process runs in; nil if it

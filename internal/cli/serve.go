@@ -111,11 +111,14 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 	}
 	defer done()
 	debug.SetGCPercent(serverGCPercent)
-	address := ""
+	address, program := "", ""
+	if p.env.Program != nil {
+		program = p.env.Program()
+	}
 	err = server.Run(ctx, server.Options{
 		Config: config, Dir: cache, Listen: opts.listen, Secrets: secrets,
 		LocalSources: opts.localRepositories, RemoteBases: opts.remoteBases, ControlNamespace: opts.argoNamespace,
-		Version: p.build.Version, Log: log,
+		Version: p.build.Version, Program: program, Log: log,
 		Listening: func(a net.Addr) { address = "http://" + a.String() },
 		Delivering: func() {
 			log.Info("delivering", "cluster", config.Host, "http", address, "version", p.build.Version)

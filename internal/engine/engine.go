@@ -15,6 +15,7 @@ import (
 	"plumb.dev/plumb/internal/cluster"
 	"plumb.dev/plumb/internal/object"
 	"plumb.dev/plumb/internal/render"
+	"plumb.dev/plumb/internal/rendercache"
 	"plumb.dev/plumb/internal/source"
 )
 
@@ -37,9 +38,9 @@ type Options struct {
 	// Workers is how many apps are worked on at a time; waiting for health
 	// does not count. 0 means 16.
 	Workers int
-	// RenderCache bounds the rendered objects kept in memory, in bytes; 0
-	// means 24 MiB.
-	RenderCache int
+	// Rendered keeps renderings on disk, for the next look and the next
+	// process; nil keeps none.
+	Rendered *rendercache.Cache
 }
 
 // Engine delivers apps. Make one with New, feed it with SetSource and SetApp,
@@ -49,8 +50,9 @@ type Engine struct {
 	log   *slog.Logger
 	queue *queue
 	slots chan struct{}
-	cache *renderCache
 	bases *baseUsers
+
+	renders renders
 
 	mu      sync.RWMutex
 	apps    map[app.ID]*state
@@ -71,12 +73,9 @@ func New(opts Options) *Engine {
 	if opts.Workers == 0 {
 		opts.Workers = 16
 	}
-	if opts.RenderCache == 0 {
-		opts.RenderCache = 24 << 20
-	}
 	return &Engine{
 		opts: opts, log: opts.Log, queue: newQueue(),
-		slots: make(chan struct{}, opts.Workers), cache: newRenderCache(opts.RenderCache), bases: newBaseUsers(),
+		slots: make(chan struct{}, opts.Workers), bases: newBaseUsers(),
 		apps: map[app.ID]*state{}, sources: map[app.SourceID]*sourceLoop{},
 		owners: map[object.Ref]app.ID{}, started: make(chan struct{}),
 	}
@@ -254,7 +253,6 @@ func (e *Engine) RemoveApp(id app.ID) {
 func (e *Engine) dropLocked(a *state) []object.Ref {
 	delete(e.apps, a.id)
 	e.queue.forget(a.id)
-	e.cache.drop(a.id)
 	e.bases.set(a.id, app.SourceID{}, nil)
 	a.mu.Lock()
 	defer a.mu.Unlock()

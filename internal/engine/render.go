@@ -1,18 +1,19 @@
 package engine
 
 import (
-	"container/list"
 	"context"
 	"encoding/json"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/render"
+	"plumb.dev/plumb/internal/rendercache"
 	"plumb.dev/plumb/internal/source"
 )
 
-// render gives the objects of the app at a revision. A commit that touches
-// nothing of what the app read the last time is not rendered again.
+// render gives the objects of the app at a revision. What was rendered before
+// from the same files is not rendered again.
 func (r *run) render(ctx context.Context, src sourceNow) (rendering, *app.Failure) {
 	spec := r.spec.Render
 	spec.Name, spec.Revision = r.spec.ID.Name, src.revision.Commit
@@ -28,118 +29,120 @@ func (r *run) render(ctx context.Context, src sourceNow) (rendering, *app.Failur
 		bases.since = time.Now() // as fresh as a user, or a mended base, expects
 	}
 	if r.spec.Request == nil || !r.spec.Request.Hard {
-		if got, read, ok := r.e.cache.get(r.spec.ID, key, tree); ok && bases.hold(ctx, read.bases) {
+		if out, read, ok := r.e.stored(ctx, key, tree, bases); ok {
 			r.read = read
-			return got, nil
+			r.e.bases.set(r.spec.ID, r.spec.Source, read.bases)
+			r.e.renders.stored.Add(1)
+			return out, nil
 		}
 	}
 	files := source.Record(tree)
 	result, used, err := bases.render(ctx, r.e.opts.Render, src.files(files), spec)
 	r.e.bases.set(r.spec.ID, r.spec.Source, used)
+	r.e.renders.rendered.Add(1)
 	if err != nil {
 		return rendering{}, app.AsFailure(err, app.StageRender)
 	}
-	out := rendering{objects: result.Objects, warnings: result.Warnings, mode: result.Mode}
 	r.read = inputs{key, files.Closure(), used}
-	r.e.cache.put(r.spec.ID, r.read, out)
-	return out, nil
+	r.e.store(r.read, result)
+	return rendering{result.Objects, result.Warnings, result.Mode}, nil
 }
 
 // inputs is all that decides a rendering: renderKey, what was read of the
 // source, and what of remote bases.
 type inputs struct {
-	key     string
+	key     rendercache.Key
 	closure source.Closure
 	bases   []base
 }
 
 // same reports whether rendering from tree by key gives what it gave before,
 // as far as the source decides it; changes of bases are told by lookAtBases.
-func (i inputs) same(key string, tree *source.Tree) bool {
-	return key != "" && i.key == key && i.closure.Holds(tree)
+func (i inputs) same(key rendercache.Key, tree *source.Tree) bool {
+	return key != rendercache.Key{} && i.key == key && i.closure.Holds(tree)
 }
 
-// renderKey is what besides files decides a rendering.
-func renderKey(spec app.Spec, src sourceNow) string {
-	data, err := json.Marshal([]any{spec.Render, src.exclude, src.ignore})
+// renderKey is what besides files decides a rendering. The address keeps apart
+// the many that differ by nothing else.
+func renderKey(spec app.Spec, src sourceNow) rendercache.Key {
+	data, err := json.Marshal([]any{spec.Render, src.exclude, src.ignore, source.Canonical(src.url)})
 	if err != nil {
-		return ""
+		return rendercache.Key{}
 	}
-	return string(data)
+	return rendercache.KeyOf(data)
 }
 
-// renderCache keeps the renderings of the apps that ran last, within a bound
-// of bytes. It may forget at any time.
-type renderCache struct {
-	mu    sync.Mutex
-	limit int
-	size  int
-	order *list.List // of *cached, most recent first
-	byApp map[app.ID]*list.Element
+// note is what is stored with a rendering: what was read.
+type note struct {
+	Closure source.Closure `json:"closure"`
+	Bases   []baseNote     `json:"bases,omitempty"`
 }
 
-type cached struct {
-	id app.ID
-	inputs
-	rendering
-	size int
+type baseNote struct {
+	render.Remote
+	Commit  string         `json:"commit"`
+	Closure source.Closure `json:"closure"`
 }
 
-func newRenderCache(limit int) *renderCache {
-	return &renderCache{limit: limit, order: list.New(), byApp: map[app.ID]*list.Element{}}
-}
-
-// get returns the rendering that was made by key from the same files as tree
-// holds.
-func (c *renderCache) get(id app.ID, key string, tree *source.Tree) (rendering, inputs, bool) {
-	c.mu.Lock()
-	el, ok := c.byApp[id]
-	if ok {
-		c.order.MoveToFront(el)
+// stored gives the rendering that was made by key from the same files as tree
+// and the bases now hold, by whichever process.
+func (e *Engine) stored(ctx context.Context, key rendercache.Key, tree *source.Tree, now *bases) (rendering, inputs, bool) {
+	if key == (rendercache.Key{}) {
+		return rendering{}, inputs{}, false
 	}
-	c.mu.Unlock()
+	var read inputs
+	block, ok := e.opts.Rendered.Get(key, func(text []byte) bool {
+		var n note
+		if err := json.Unmarshal(text, &n); err != nil || !n.Closure.Holds(tree) || len(n.Bases) > 0 && e.opts.Bases == nil {
+			return false
+		}
+		read = inputs{key: key, closure: n.Closure}
+		for _, b := range n.Bases {
+			read.bases = append(read.bases, base{b.Remote, b.Commit, b.Closure})
+		}
+		return now.hold(ctx, read.bases)
+	})
 	if !ok {
 		return rendering{}, inputs{}, false
 	}
-	hit := el.Value.(*cached)
-	if !hit.same(key, tree) {
+	result, err := render.Decode(block)
+	if err != nil {
+		e.opts.Rendered.Forget(key)
 		return rendering{}, inputs{}, false
 	}
-	return hit.rendering, hit.inputs, true
+	return rendering{result.Objects, result.Warnings, result.Mode}, read, true
 }
 
-func (c *renderCache) put(id app.ID, read inputs, r rendering) {
-	size := 1024
-	for _, o := range r.objects {
-		data, err := o.Payload()
-		if err != nil {
-			return
-		}
-		size += 6 * len(data) // what maps take beyond the bytes they hold
-	}
-	c.drop(id)
-	if size > c.limit/4 {
+// store keeps a rendering for later. That it cannot is no failure of the app.
+func (e *Engine) store(read inputs, result render.Result) {
+	if e.opts.Rendered == nil || read.key == (rendercache.Key{}) {
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.byApp[id] = c.order.PushFront(&cached{id: id, inputs: read, rendering: r, size: size})
-	c.size += size
-	for c.size > c.limit {
-		c.remove(c.order.Back())
+	n := note{Closure: read.closure}
+	for _, b := range read.bases {
+		n.Bases = append(n.Bases, baseNote{b.Remote, b.commit, b.read})
+	}
+	text, err := json.Marshal(n)
+	var block []byte
+	if err == nil {
+		block, err = render.Encode(result)
+	}
+	if err == nil {
+		err = e.opts.Rendered.Put(read.key, text, block)
+	}
+	if failing := err != nil; e.renders.failing.Swap(failing) != failing && failing {
+		e.log.Warn("renderings cannot be kept on disk: a restart renders again", "error", err)
 	}
 }
 
-func (c *renderCache) drop(id app.ID) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if el, ok := c.byApp[id]; ok {
-		c.remove(el)
-	}
+// renders counts where renderings came from.
+type renders struct {
+	rendered, stored atomic.Uint64
+	failing          atomic.Bool // the last one could not be stored
 }
 
-func (c *renderCache) remove(el *list.Element) {
-	hit := c.order.Remove(el).(*cached)
-	delete(c.byApp, hit.id)
-	c.size -= hit.size
+// Renders tells how often, since the start, apps were rendered, and how often
+// a stored rendering took the place of that.
+func (e *Engine) Renders() (rendered, stored uint64) {
+	return e.renders.rendered.Load(), e.renders.stored.Load()
 }

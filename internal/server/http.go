@@ -17,6 +17,13 @@ import (
 func handler(eng *engine.Engine, cl *cluster.Cluster, opts Options) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(counter("plumb_renders_total", "Renderings of apps, by where they came from.", "from", "render", func() uint64 {
+		rendered, _ := eng.Renders()
+		return rendered
+	}), counter("plumb_renders_total", "Renderings of apps, by where they came from.", "from", "disk", func() uint64 {
+		_, stored := eng.Renders()
+		return stored
+	}))
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -33,4 +40,10 @@ func handler(eng *engine.Engine, cl *cluster.Cluster, opts Options) http.Handler
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.Handle("POST /hooks/push", webhook.Handler(func() webhook.Secrets { return opts.Secrets }, func(p webhook.Push) { eng.Pushed(p.URLs...) }))
 	return mux
+}
+
+// counter is one series of a metric that someone else counts.
+func counter(name, help, label, value string, count func() uint64) prometheus.Collector {
+	return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: prometheus.Labels{label: value}},
+		func() float64 { return float64(count()) })
 }

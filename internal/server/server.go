@@ -21,6 +21,7 @@ import (
 	"plumb.dev/plumb/internal/dialect/argo"
 	"plumb.dev/plumb/internal/dialect/flux"
 	"plumb.dev/plumb/internal/engine"
+	"plumb.dev/plumb/internal/rendercache"
 	"plumb.dev/plumb/internal/source"
 	"plumb.dev/plumb/internal/source/webhook"
 )
@@ -48,7 +49,10 @@ type Options struct {
 	// projects; "" means argocd.
 	ControlNamespace string
 	Version          string
-	Log              *slog.Logger
+	// Program identifies the program exactly, down to the code: it does not
+	// take up what another one rendered. "" keeps no renderings.
+	Program string
+	Log     *slog.Logger
 }
 
 // Run serves until ctx ends.
@@ -89,7 +93,12 @@ func Run(ctx context.Context, opts Options) error {
 	if opts.RemoteBases {
 		bases = sources
 	}
-	eng = engine.New(engine.Options{Sources: sources, Bases: bases, Cluster: cl, Publish: ctl.Publish, PublishSource: ctl.PublishSource, Log: opts.Log})
+	var rendered *rendercache.Cache
+	if opts.Program != "" {
+		rendered = rendercache.Open(rendercache.Options{Dir: filepath.Join(opts.Dir, "rendered"), Program: opts.Program})
+		defer rendered.Close()
+	}
+	eng = engine.New(engine.Options{Sources: sources, Bases: bases, Rendered: rendered, Cluster: cl, Publish: ctl.Publish, PublishSource: ctl.PublishSource, Log: opts.Log})
 	ctl.Use(starting{eng, opts.Delivering})
 
 	group, ctx := errgroup.WithContext(ctx)

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -104,6 +105,9 @@ type fleet struct {
 	engine  *child.Process
 	http    string
 	log     *os.File
+
+	counted int64 // bytes of the audit log that have been looked at
+	written int   // writes of the engine in them
 }
 
 var (
@@ -304,24 +308,32 @@ func (f *fleet) renders() (rendered, stored int) {
 // writes counts in the audit log what the engine has changed.
 func (f *fleet) writes() int {
 	f.t.Helper()
-	data, err := os.ReadFile(f.audit)
+	log, err := os.Open(f.audit)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	n := 0
+	defer log.Close()
+	data, err := io.ReadAll(io.NewSectionReader(log, f.counted, 1<<40))
+	if err != nil {
+		f.t.Fatal(err)
+	}
 	for line := range strings.Lines(string(data)) {
+		if !strings.HasSuffix(line, "\n") {
+			break // being written
+		}
+		f.counted += int64(len(line))
 		var event struct{ Verb, UserAgent, RequestURI string }
-		if !strings.HasSuffix(line, "\n") || json.Unmarshal([]byte(line), &event) != nil {
-			continue // being written
+		if err := json.Unmarshal([]byte(line), &event); err != nil {
+			f.t.Fatalf("%q: %v", line, err)
 		}
 		switch event.Verb {
 		case "create", "update", "patch", "delete", "deletecollection":
 			if strings.HasPrefix(event.UserAgent, "plumb-engine/") && !strings.Contains(event.RequestURI, "/leases") {
-				n++
+				f.written++
 			}
 		}
 	}
-	return n
+	return f.written
 }
 
 // settled waits until the engine has written nothing for two seconds.

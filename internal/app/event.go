@@ -7,4 +7,7 @@ type Event struct {
 	Reason      string // CamelCase, in words of the dialect
 	Message     string // free of secrets
 	Annotations map[string]string
+	// Leads: where events of one report are written as one, it is under this
+	// one's reason.
+	Leads bool
 }

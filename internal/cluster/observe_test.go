@@ -169,6 +169,23 @@ func TestPredict(t *testing.T) {
 	if facts := p.observe(q); facts.Live[same.Ref()].Prediction != nil {
 		t.Error("a single object was predicted")
 	}
+
+	// What is delivered for the first time is tried by writing it, unless some
+	// of it is there already.
+	q.Desired, q.First = []object.Object{p.object(manifests["ConfigMap/new"]), p.object(manifests["ConfigMap/Bad_Name"])}, true
+	for _, o := range q.Desired {
+		if facts := p.observe(q); facts.Live[o.Ref()].Prediction != nil {
+			t.Errorf("%s was predicted, and nothing of the app is there", o)
+		}
+	}
+	q.Desired = append(q.Desired, same)
+	if facts := p.observe(q); facts.Live[q.Desired[0].Ref()].Prediction == nil {
+		t.Error("what is taken over was not predicted")
+	}
+	q.Desired, q.First = q.Desired[:2], false
+	if facts := p.observe(q); facts.Live[q.Desired[1].Ref()].Prediction == nil {
+		t.Error("an update that only creates was not predicted")
+	}
 }
 
 // TestImpersonation: writes, deletions and predictions happen with the rights

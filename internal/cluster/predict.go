@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -34,7 +35,7 @@ func (w *Writer) predictAll(ctx context.Context, q plan.Query, facts plan.Facts)
 			changed = append(changed, o)
 		}
 	}
-	if q.PredictFrom > 0 && len(changed) >= q.PredictFrom {
+	if q.PredictFrom > 0 && len(changed) >= q.PredictFrom && !(q.First && q.PredictFrom > 1 && allNew(changed, facts)) {
 		compared = append(compared, changed...)
 	}
 	if asksMetadata(q.Namespace) && facts.Live[q.Namespace.Ref()].Exists {
@@ -66,6 +67,11 @@ func (w *Writer) predictAll(ctx context.Context, q plan.Query, facts plan.Facts)
 		facts.Live[o.Ref()] = live
 	}
 	return nil
+}
+
+// allNew reports whether none of the objects exists.
+func allNew(objs []object.Object, facts plan.Facts) bool {
+	return !slices.ContainsFunc(objs, func(o object.Object) bool { return facts.Live[o.Ref()].Exists })
 }
 
 // asksMetadata reports whether a namespace is asked to be more than there.

@@ -9,17 +9,11 @@ import (
 	"sync"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/client-go/tools/record"
-
-	"plumb.dev/plumb/internal/app"
 )
 
 // fieldManager is the name under which custom resources, as opposed to the
@@ -162,29 +156,4 @@ func (c *Controller) setFinalizer(ctx context.Context, gvr schema.GroupVersionRe
 	}
 	return c.patch(ctx, gvr, u, map[string]any{"metadata": map[string]any{
 		"finalizers": kept, "resourceVersion": u.GetResourceVersion()}})
-}
-
-// startEvents begins to write events. Equal ones are counted, as everywhere in
-// Kubernetes; the limits are wide enough for a busy app.
-func (c *Controller) startEvents() {
-	c.events = record.NewBroadcasterWithCorrelatorOptions(record.CorrelatorOptions{BurstSize: 500, QPS: 1})
-	c.events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: c.core.CoreV1().Events("")})
-	c.recorder = c.events.NewRecorder(runtime.NewScheme(), corev1.EventSource{Component: fieldManager})
-}
-
-// emit writes events about u.
-func (c *Controller) emit(u *unstructured.Unstructured, events []app.Event) {
-	ref := &corev1.ObjectReference{APIVersion: u.GetAPIVersion(), Kind: u.GetKind(), Namespace: u.GetNamespace(),
-		Name: u.GetName(), UID: u.GetUID(), ResourceVersion: u.GetResourceVersion()}
-	for _, e := range events {
-		kind := corev1.EventTypeNormal
-		if e.Warning {
-			kind = corev1.EventTypeWarning
-		}
-		message := e.Message
-		if len(message) > 1024 { // the API server's bound
-			message = message[:1020] + " …"
-		}
-		c.recorder.AnnotatedEventf(ref, e.Annotations, kind, e.Reason, "%s", message)
-	}
 }

@@ -187,8 +187,9 @@ func (r *run) plan(ctx context.Context, cl *cluster.Cluster, writer *cluster.Wri
 }
 
 // query says what to observe. Several changes at once are all predicted before
-// the first is written, so that a refusal leaves the cluster untouched; undoing
-// drift goes straight to the write.
+// the first is written, so that a refusal leaves what runs as it is; where
+// nothing runs yet, there is nothing to protect. Undoing drift goes straight to
+// the write.
 func query(spec app.Spec, desired []object.Object, intent plan.Intent) plan.Query {
 	q := plan.Query{Desired: desired, Recorded: spec.Recorded, Manager: spec.FieldManager, Mark: spec.Mark,
 		Switches: spec.Policy.Switches, Ignore: spec.Policy.Ignore, Waves: spec.Policy.WaveAnnotations}
@@ -200,6 +201,7 @@ func query(spec app.Spec, desired []object.Object, intent plan.Intent) plan.Quer
 		q.PredictFrom = 1
 	case !intent.Heal:
 		q.PredictFrom = 2
+		q.First = len(spec.Recorded) == 0 && (spec.LastSync == nil || !spec.LastSync.Succeeded)
 	}
 	return q
 }

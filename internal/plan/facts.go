@@ -104,6 +104,10 @@ type Query struct {
 	// is never. A single object need not be predicted before it is written:
 	// its write is the test.
 	PredictFrom int
+	// First: the app has never delivered anything. If nothing of it exists
+	// either, there is nothing that a refusal could leave half changed, and
+	// nothing is predicted from two on.
+	First bool
 }
 
 // InSync reports whether the record proves that live is what obj asks for:

@@ -36,7 +36,8 @@ func Events(r app.Report, old *unstructured.Unstructured, opt Options) []app.Eve
 
 	var out []app.Event
 	add := func(warning bool, reason, format string, args ...any) {
-		out = append(out, app.Event{Warning: warning, Reason: reason, Message: fmt.Sprintf(format, args...)})
+		out = append(out, app.Event{Warning: warning, Reason: reason, Message: fmt.Sprintf(format, args...),
+			Leads: reason == eventCompleted || reason == eventCorrected})
 	}
 	known := texts(mapAt(before, "plumb"), "warnings")
 	for _, text := range warningTexts(r.Warnings) {

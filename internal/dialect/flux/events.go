@@ -51,7 +51,7 @@ func KustomizationEvents(r app.Report, spec app.Spec, old map[string]any) []app.
 		return out
 	}
 	if changes := changeLog(r); changes != "" {
-		out = append(out, app.Event{Reason: "Progressing", Message: changes, Annotations: notes})
+		out = append(out, app.Event{Reason: "Progressing", Message: changes, Annotations: notes, Leads: true})
 	}
 	if r.Deleted {
 		return out
@@ -153,7 +153,7 @@ func driftEvent(d app.Drift, notes map[string]string) app.Event {
 	e := app.Event{Warning: true, Reason: "DriftDetected", Annotations: notes}
 	if d.Restored {
 		s.WriteString(", restored")
-		e = app.Event{Reason: "DriftCorrected", Annotations: notes}
+		e = app.Event{Reason: "DriftCorrected", Annotations: notes, Leads: true}
 	}
 	e.Message = clip(s.String(), maxNote)
 	return e

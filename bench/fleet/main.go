@@ -38,6 +38,7 @@ type options struct {
 	restartCmd                 string
 	output, pidList, otherList string
 	scenario                   string
+	pprof                      string
 }
 
 var allScenarios = []string{"converge", "commit", "drift", "idle", "restart"}
@@ -61,6 +62,7 @@ func main() {
 	flag.StringVar(&o.pidList, "pids", "", "processes of the controller to meter, with their descendants")
 	flag.StringVar(&o.otherList, "server-pids", "", "processes of the API server, to be told beside")
 	flag.StringVar(&o.restartCmd, "restart-cmd", "", "shell command that kills the controller and starts it again, and prints its new processes if they are others")
+	flag.StringVar(&o.pprof, "pprof", "", "loopback address where the engine that --binary starts serves its profiles, for go tool pprof")
 	flag.StringVar(&o.output, "o", "text", "text or json")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

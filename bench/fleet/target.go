@@ -61,7 +61,11 @@ func (t *target) open(ctx context.Context, o options) (err error) {
 	kubeconfig := o.kubeconfig
 	secretFile := o.webhookSecret
 	if kubeconfig == "" {
-		if t.up, err = meter.StartUp(ctx, o.binary, t.dir); err != nil {
+		var more []string
+		if o.pprof != "" {
+			more = []string{"--pprof", o.pprof}
+		}
+		if t.up, err = meter.StartUp(ctx, o.binary, t.dir, more...); err != nil {
 			return err
 		}
 		kubeconfig, t.pids, t.serverPIDs = t.up.Kubeconfig, []int{t.up.PIDs.Engine}, []int{t.up.PIDs.Kubernetes}

@@ -32,6 +32,7 @@ type serveOptions struct {
 	remoteBases       bool
 	logFormat         string
 	logLevel          string
+	pprof             string
 	supervised        bool // by a parent that reads messages and holds standard input
 }
 
@@ -65,6 +66,8 @@ kubeconfig. The definitions must be installed there: see plumb install.`,
 	flags.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.BoolVar(&opts.supervised, "until-stdin-closes", false, "report on standard output, and end when standard input does")
 	_ = flags.MarkHidden("until-stdin-closes")
+	flags.StringVar(&opts.pprof, "pprof", "", "loopback `ADDRESS` for profiles of the process")
+	_ = flags.MarkHidden("pprof")
 	// The only error is that there is no such flag, and a test completes it.
 	_ = cmd.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions([]string{"json", "text"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("log-level", cobra.FixedCompletions([]string{"debug", "info", "warn", "error"}, cobra.ShellCompDirectiveNoFileComp))
@@ -97,6 +100,11 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 		return err
 	}
 	klog.SetSlogLogger(log) // what client-go has to say
+	if opts.pprof != "" {
+		if err := serveProfiles(ctx, opts.pprof); err != nil {
+			return err
+		}
+	}
 	config, err := p.serverConfig()
 	if err != nil {
 		return err

@@ -23,6 +23,7 @@ type upOptions struct {
 	data                              string
 	repo, path                        string
 	noSample, remoteBases             bool
+	pprof                             string // of the engine
 	gitPort, httpPort, kubernetesPort int
 }
 
@@ -60,6 +61,8 @@ not looked at.`,
 	flags.IntVar(&opts.gitPort, "git-port", 0, "`PORT` of the Git server (default: the one of before, or a free one)")
 	flags.IntVar(&opts.httpPort, "http-port", 0, "`PORT` of the engine's health, metrics and webhooks (default: likewise)")
 	flags.IntVar(&opts.kubernetesPort, "kubernetes-port", 0, "`PORT` of the Kubernetes API (default: likewise)")
+	flags.StringVar(&opts.pprof, "pprof", "", "loopback `ADDRESS` for profiles of the engine")
+	_ = flags.MarkHidden("pprof")
 	_ = cmd.MarkFlagDirname("data")
 	return cmd
 }
@@ -88,7 +91,7 @@ func (p *program) up(ctx context.Context, out, stderr io.Writer, opts upOptions)
 	running, err := up.Start(ctx, up.Options{
 		Executable: p.env.Executable, Data: opts.data, Repo: opts.repo, Path: opts.path, NoSample: opts.noSample, RemoteBases: opts.remoteBases,
 		Kubeconfig: p.kubeconfig, Context: p.context,
-		GitPort: opts.gitPort, HTTPPort: opts.httpPort, KubernetesPort: opts.kubernetesPort,
+		GitPort: opts.gitPort, HTTPPort: opts.httpPort, KubernetesPort: opts.kubernetesPort, Pprof: opts.pprof,
 		Progress: stderr, Terminal: p.env.ErrorTerminal, Notice: live.notice,
 	})
 	if problem := (*up.Problem)(nil); errors.As(err, &problem) {

@@ -28,6 +28,9 @@ type Options struct {
 	// Ports on 127.0.0.1; 0 takes the one that Data remembers, or a free one.
 	GitPort, HTTPPort, KubernetesPort int
 
+	// Pprof is a loopback address where the engine serves profiles; "" for none.
+	Pprof string
+
 	// Progress is told how the start goes, in lines for a person.
 	Progress io.Writer
 	// Terminal: Progress is a terminal.

@@ -246,6 +246,9 @@ func (u *Up) engineArgs() []string {
 		"--listen", fmt.Sprintf("127.0.0.1:%d", u.settings.HTTPPort),
 		"--cache", u.data.cache(), "--webhook-secrets", u.data.secrets(),
 	}
+	if u.opts.Pprof != "" {
+		args = append(args, "--pprof", u.opts.Pprof)
+	}
 	if u.opts.Context != "" {
 		args = append(args, "--context", u.opts.Context)
 	}

@@ -28,10 +28,11 @@ type State struct {
 	} `json:"pids"`
 }
 
-// StartUp starts a plumb binary with its data in dir, and returns when it is
+// StartUp starts a plumb binary with its data in dir and further flags, and returns when it is
 // ready. What it says is in dir/up.log.
-func StartUp(ctx context.Context, binary, dir string) (*Up, error) {
-	cmd := exec.CommandContext(ctx, binary, "up", "-o", "json", "--no-sample", "--data", filepath.Join(dir, "data"))
+func StartUp(ctx context.Context, binary, dir string, more ...string) (*Up, error) {
+	args := append([]string{"up", "-o", "json", "--no-sample", "--data", filepath.Join(dir, "data")}, more...)
+	cmd := exec.CommandContext(ctx, binary, args...)
 	log, err := os.Create(filepath.Join(dir, "up.log"))
 	if err != nil {
 		return nil, err

@@ -21,6 +21,9 @@ type Closure struct {
 	// followed has the paths whose links were followed, real those that were
 	// looked at themselves (Lstat, ReadLink).
 	followed, real map[string]fact
+	// beyond are real paths that decide an answer besides the path that was
+	// asked for, because a link led there; those in listed with all below.
+	beyond, listed []string
 }
 
 // fact is what stands at a path, as a short text:
@@ -40,7 +43,22 @@ const (
 // fact says what stands at a path. listed tells whether the content of a
 // directory counts. The error is one of the cache, not of the tree.
 func (t *Tree) fact(name string, follow, listed bool) (fact, error) {
-	n, err := t.lookup(name, follow)
+	f, _, err := t.factAt(name, follow, listed)
+	return f, err
+}
+
+// factAt also gives the real paths that were walked, if a link was followed.
+func (t *Tree) factAt(name string, follow, listed bool) (fact, []string, error) {
+	var trail trail
+	n, err := t.walk(name, follow, &trail)
+	f, err := factOf(n, listed, err)
+	if !trail.linked {
+		trail.real = nil
+	}
+	return f, trail.real, err
+}
+
+func factOf(n node, listed bool, err error) (fact, error) {
 	var f *app.Failure
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -64,6 +82,30 @@ func (n node) fact(listed bool) fact {
 		return fact("l " + n.id.String())
 	}
 	return fact(fmt.Sprintf("f%o %s", n.mode.Perm(), n.id))
+}
+
+// places gives the real paths that decide the answers: those of which it
+// matters what stands there, and those of directories with all that is below.
+// A path may come twice.
+func (c Closure) places(entry, list func(name string)) {
+	for _, facts := range []map[string]fact{c.followed, c.real} {
+		for name, f := range facts {
+			switch {
+			case strings.HasPrefix(string(f), "t "):
+				list(name)
+			case strings.HasPrefix(string(f), "e "):
+				list(".") // a fault may be anywhere on the way
+			default:
+				entry(name)
+			}
+		}
+	}
+	for _, name := range c.beyond {
+		entry(name)
+	}
+	for _, name := range c.listed {
+		list(name)
+	}
 }
 
 // Len is the number of recorded answers.
@@ -101,11 +143,13 @@ type closureJSON struct {
 	Version  int             `json:"v"`
 	Followed map[string]fact `json:"paths,omitempty"`
 	Real     map[string]fact `json:"links,omitempty"`
+	Beyond   []string        `json:"beyond,omitempty"`
+	Listed   []string        `json:"listed,omitempty"`
 }
 
 // MarshalJSON implements json.Marshaler; equal closures give equal text.
 func (c Closure) MarshalJSON() ([]byte, error) {
-	return json.Marshal(closureJSON{1, c.followed, c.real})
+	return json.Marshal(closureJSON{1, c.followed, c.real, c.beyond, c.listed})
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -117,6 +161,6 @@ func (c *Closure) UnmarshalJSON(data []byte) error {
 	if in.Version != 1 {
 		return fmt.Errorf("closure of version %d is not known", in.Version)
 	}
-	c.followed, c.real = in.Followed, in.Real
+	c.followed, c.real, c.beyond, c.listed = in.Followed, in.Real, in.Beyond, in.Listed
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/go-git/go-git/v5/plumbing"
 
@@ -62,6 +63,71 @@ func findEntry(o objects.Object, want string) (node, bool, error) {
 		data = rest
 	}
 	return node{}, false, nil
+}
+
+// directories remembers where the entries of large directories begin: in one
+// of thousands of apps, each lookup would read all names before the one it
+// wants. The zero value is ready.
+type directories struct {
+	mu     sync.Mutex
+	starts map[plumbing.Hash][]uint32 // nil where the entries are in no order
+}
+
+const (
+	largeDirectory = 4 << 10 // bytes of the tree object
+	maxDirectories = 32
+)
+
+// find is findEntry.
+func (d *directories) find(id plumbing.Hash, o objects.Object, want string) (node, bool, error) {
+	if len(o.Data) < largeDirectory || o.Type != plumbing.TreeObject {
+		return findEntry(o, want)
+	}
+	d.mu.Lock()
+	starts, known := d.starts[id]
+	if !known {
+		starts = startsOf(o.Data)
+		if d.starts == nil || len(d.starts) >= maxDirectories {
+			d.starts = map[plumbing.Hash][]uint32{}
+		}
+		d.starts[id] = starts
+	}
+	d.mu.Unlock()
+	if starts == nil {
+		return findEntry(o, want)
+	}
+	// Whether it is a directory, which decides its place, is not known.
+	for _, dir := range []bool{false, true} {
+		i, found := slices.BinarySearchFunc(starts, []byte(want), func(start uint32, want []byte) int {
+			e, _ := firstEntry(o.Data[start:]) // startsOf has read it
+			return compareNames(e.name, e.dir(), want, dir)
+		})
+		if found {
+			mode, name, id, _, err := nextEntry(o.Data[starts[i]:])
+			if err != nil {
+				return node{}, false, err
+			}
+			n, err := makeNode(mode, name, id)
+			return n, err == nil, err
+		}
+	}
+	return node{}, false, nil
+}
+
+// startsOf gives where the entries of a tree object begin, nil if they cannot
+// be read or are not in Git's order.
+func startsOf(data []byte) []uint32 {
+	var starts []uint32
+	var last rawEntry
+	for rest := data; len(rest) > 0; {
+		e, err := firstEntry(rest)
+		if err != nil || last.name != nil && last.compare(e) >= 0 {
+			return nil
+		}
+		starts = append(starts, uint32(len(data)-len(rest)))
+		last, rest = e, e.rest
+	}
+	return starts
 }
 
 // entriesOf reads all of a tree object, sorted by name. Names that could be

@@ -3,6 +3,7 @@ package source
 import (
 	"io/fs"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -15,18 +16,26 @@ type Recorder struct {
 	mu       sync.Mutex
 	followed map[string]fact
 	real     map[string]fact
+	beyond   map[string]bool // see Closure; true for those in listed
 }
 
 // Record wraps a tree.
 func Record(tree *Tree) *Recorder {
-	return &Recorder{tree: tree, followed: map[string]fact{}, real: map[string]fact{}}
+	return &Recorder{tree: tree, followed: map[string]fact{}, real: map[string]fact{}, beyond: map[string]bool{}}
 }
 
 // Closure gives what has been read so far.
 func (r *Recorder) Closure() Closure {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return Closure{followed: maps.Clone(r.followed), real: maps.Clone(r.real)}
+	c := Closure{followed: maps.Clone(r.followed), real: maps.Clone(r.real)}
+	for _, name := range slices.Sorted(maps.Keys(r.beyond)) {
+		c.beyond = append(c.beyond, name)
+		if r.beyond[name] {
+			c.listed = append(c.listed, name)
+		}
+	}
+	return c
 }
 
 // note records the answer to a question. Faults of the cache are not answers.
@@ -34,12 +43,16 @@ func (r *Recorder) note(name string, follow, listed bool) {
 	if !fs.ValidPath(name) {
 		return // the same for every tree
 	}
-	f, err := r.tree.fact(name, follow, listed)
+	f, walked, err := r.tree.factAt(name, follow, listed)
 	if err != nil {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for i, real := range walked {
+		last := i == len(walked)-1
+		r.beyond[real] = r.beyond[real] || last && strings.HasPrefix(string(f), "t ")
+	}
 	facts := r.followed
 	if !follow {
 		facts = r.real

@@ -38,6 +38,7 @@ type Repo struct {
 	tips tips
 
 	reach reachable
+	dirs  directories
 }
 
 func newRepo(s *Store, addr giturl.Address, rem remote.Remote, dir string) *Repo {

@@ -113,6 +113,17 @@ func (t *Tree) blob(id plumbing.Hash, limit int64) (objects.Object, error) {
 // lookup walks to a path, following links on the way, and a last one if
 // follow is set.
 func (t *Tree) lookup(name string, follow bool) (node, error) {
+	return t.walk(name, follow, nil)
+}
+
+// trail is what a walk came by.
+type trail struct {
+	real   []string // each entry that was looked at
+	linked bool     // a link was followed
+}
+
+// walk is lookup, and notes the trail if one is given.
+func (t *Tree) walk(name string, follow bool, trail *trail) (node, error) {
 	if !fs.ValidPath(name) {
 		return node{}, fs.ErrInvalid
 	}
@@ -156,7 +167,10 @@ func (t *Tree) lookup(name string, follow bool) (node, error) {
 		if err != nil {
 			return node{}, err
 		}
-		e, ok, err := findEntry(o, part)
+		if trail != nil {
+			trail.real = append(trail.real, path.Join(here.name, part))
+		}
+		e, ok, err := t.repo.dirs.find(here.id, o, part)
 		if err != nil {
 			return node{}, fmt.Errorf("directory %s: %w", here.name, err)
 		}
@@ -171,6 +185,9 @@ func (t *Tree) lookup(name string, follow bool) (node, error) {
 			dirs = append(dirs, dir{e.id, path.Join(here.name, part)})
 		case e.mode&fs.ModeSymlink != 0 && (follow || len(rest) > 0):
 			link := path.Join(here.name, part)
+			if trail != nil {
+				trail.linked = true
+			}
 			to, err := t.linkText(e.id)
 			if err != nil {
 				return node{}, fmt.Errorf("symbolic link %s: %w", link, err)
@@ -189,6 +206,9 @@ func (t *Tree) lookup(name string, follow bool) (node, error) {
 			e.name = path.Base(name)
 			return e, nil
 		}
+	}
+	if trail != nil { // a link may have led back to where nothing new was looked at
+		trail.real = append(trail.real, dirs[len(dirs)-1].name)
 	}
 	return node{mode: fs.ModeDir | 0o755, id: dirs[len(dirs)-1].id, name: path.Base(name)}, nil
 }

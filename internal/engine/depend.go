@@ -35,7 +35,7 @@ func (e *Engine) dependencies(spec app.Spec) (waiting bool, _ *app.Failure) {
 			return true, nil
 		case last == nil || last.Failure != nil || last.Generation != generation:
 			return false, notReady("dependency '%s/%s' is not ready", id.Namespace, id.Name)
-		case src == spec.Source && !e.hasCurrent(src, applied):
+		case src == spec.Source && !e.hasCurrent(src, applied) && !e.catchUp(dep):
 			return false, notReady("dependency '%s/%s' revision is not up to date", id.Namespace, id.Name)
 		}
 	}
@@ -87,20 +87,12 @@ func (e *Engine) cycle(spec app.Spec) []string {
 // otherwise those that have said nothing yet. Apps that depend on each other in
 // a circle would keep each other running.
 func (e *Engine) triggerDependents(id app.ID, well bool) {
-	e.mu.RLock()
-	var waiting []app.ID
-	for _, a := range e.apps {
+	for _, a := range e.index.dependentsOf(id) {
 		a.mu.Lock()
-		for _, on := range a.spec.DependsOn {
-			if on == id && (a.last == nil || well && a.last.Failure != nil && a.last.Failure.Stage == app.StageDepends) {
-				waiting = append(waiting, a.id)
-				break
-			}
-		}
+		waits := a.last == nil || well && a.last.Failure != nil && a.last.Failure.Stage == app.StageDepends
 		a.mu.Unlock()
-	}
-	e.mu.RUnlock()
-	for _, w := range waiting {
-		e.trigger(w, app.CauseDepends, 0)
+		if waits {
+			e.trigger(a.id, app.CauseDepends, 0)
+		}
 	}
 }

@@ -18,6 +18,7 @@ func known(apps ...[]string) *Engine {
 			spec.DependsOn = append(spec.DependsOn, id(on))
 		}
 		e.apps[spec.ID] = &state{id: spec.ID, spec: spec}
+		e.index.file(e.apps[spec.ID], spec)
 	}
 	return e
 }

@@ -53,18 +53,8 @@ func (e *Engine) unblock(ev cluster.Event) {
 	if ev.Ref.Kind == "CustomResourceDefinition" {
 		reason = app.ReasonKindUnknown
 	}
-	e.mu.RLock()
-	var blocked []app.ID
-	for _, a := range e.apps {
-		a.mu.Lock()
-		if a.last != nil && a.last.Failure != nil && a.last.Failure.Reason == reason {
-			blocked = append(blocked, a.id)
-		}
-		a.mu.Unlock()
-	}
-	e.mu.RUnlock()
-	for _, id := range blocked {
-		e.trigger(id, app.CauseDepends, healthDelay)
+	for _, a := range e.index.blockedBy(reason) {
+		e.trigger(a.id, app.CauseDepends, healthDelay)
 	}
 }
 

@@ -51,6 +51,7 @@ type Engine struct {
 	queue *queue
 	slots chan struct{}
 	bases *baseUsers
+	index *index
 
 	renders renders
 
@@ -75,7 +76,7 @@ func New(opts Options) *Engine {
 	}
 	return &Engine{
 		opts: opts, log: opts.Log, queue: newQueue(),
-		slots: make(chan struct{}, opts.Workers), bases: newBaseUsers(),
+		slots: make(chan struct{}, opts.Workers), bases: newBaseUsers(), index: newIndex(),
 		apps: map[app.ID]*state{}, sources: map[app.SourceID]*sourceLoop{},
 		owners: map[object.Ref]app.ID{}, started: make(chan struct{}),
 	}
@@ -134,6 +135,7 @@ type state struct {
 	answered *app.Request // the last request that was answered
 	applied  app.Revision
 	last     *app.Report // the last finished one
+	told     string      // commit that the last report which was published names
 	run      *run        // nil if none
 	ran      bool        // at least once, in this process
 	records  map[object.Ref]app.Record
@@ -183,12 +185,14 @@ func (e *Engine) SetApp(spec app.Spec) {
 		for _, r := range spec.Recorded {
 			e.owners[r.Ref] = spec.ID
 		}
+		e.index.file(a, spec)
 		e.mu.Unlock()
 		e.opts.Cluster.Forget(left...)
 		e.trigger(spec.ID, app.CauseStart, 0)
 		return
 	}
 	e.mu.Unlock()
+	e.index.file(a, spec)
 	if cause, changed := a.update(spec, hash); changed {
 		e.trigger(spec.ID, cause, 0)
 	}
@@ -254,6 +258,7 @@ func (e *Engine) dropLocked(a *state) []object.Ref {
 	delete(e.apps, a.id)
 	e.queue.forget(a.id)
 	e.bases.set(a.id, app.SourceID{}, nil)
+	e.index.drop(a)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.removed = true

@@ -6,6 +6,7 @@ import (
 
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/object"
+	"plumb.dev/plumb/internal/source"
 )
 
 // finish remembers what came of a run, publishes it, and says when the next
@@ -30,6 +31,11 @@ func (e *Engine) finish(ctx context.Context, a *state, r *run, rep app.Report) {
 	if rep.Failure == nil && rep.Sync == app.Synced {
 		a.read = r.read
 	}
+	var closure *source.Closure
+	if a.read.key != "" {
+		closure = &a.read.closure
+	}
+	e.index.ran(a, reasonOf(rep.Failure), r.spec.Source, closure)
 	unheard := a.unheard
 	a.unheard = false
 	superseded := rep.Failure != nil && rep.Failure.Reason == app.ReasonSuperseded
@@ -59,6 +65,10 @@ func (e *Engine) finish(ctx context.Context, a *state, r *run, rep app.Report) {
 	if err := e.opts.Publish(ctx, rep); err != nil && ctx.Err() == nil {
 		e.log.Warn("status cannot be written", "app", a.id.String(), "error", err)
 		e.plan(a, app.CauseRetry, time.Now().Add(passing.After(a.failedAgain())))
+	} else {
+		a.mu.Lock()
+		a.told = rep.Revision.Commit
+		a.mu.Unlock()
 	}
 	e.triggerDependents(a.id, rep.Failure == nil)
 }

@@ -45,12 +45,13 @@ func (e *Engine) work(ctx context.Context, id app.ID, cause app.Cause) {
 		}
 		return
 	}
-	if cause == app.CauseBookkeeping && e.keepBooks(ctx, a) {
+	if cause == app.CauseBookkeeping && e.publishBooks(ctx, a) {
 		if next := a.planned(); !next.at.IsZero() {
 			e.queue.add(id, next.cause, next.at)
 		}
 		return
 	}
+	e.catchUp(a) // or the run would take a commit that is not its own for news
 	r := &run{e: e, a: a, cause: cause, began: time.Now()}
 	r.between, r.stopBetween = context.WithCancelCause(ctx)
 	r.waits, r.stopWait = context.WithCancelCause(r.between)

@@ -31,6 +31,8 @@ type sourceLoop struct {
 	failures int          // in a row
 	since    time.Time    // how fresh the next look must be
 	made     time.Time
+	seen     app.Source // src of the look that found revision
+	behind   behind     // whose statuses do not name revision yet
 }
 
 // SetSource tells of a source that is new or has changed.
@@ -179,6 +181,12 @@ func (s *sourceLoop) once() time.Duration {
 		s.failures++
 	}
 	current, failures := s.revision, s.failures
+	if !sameFiles(s.seen, src) {
+		before = app.Revision{} // another choice of files: there is nothing to compare with
+	}
+	if failure == nil {
+		s.seen = src
+	}
 	s.mu.Unlock()
 
 	changed := failure == nil && current.Commit != before.Commit
@@ -186,7 +194,7 @@ func (s *sourceLoop) once() time.Duration {
 		Revision: current, Changed: changed, Failure: failure, At: time.Now()}
 	switch {
 	case changed && !first && failedBefore == "" && failure == nil:
-		s.e.moved(src.ID)
+		s.moved(src.ID, before)
 	case changed || first || failedBefore != reasonOf(failure):
 		s.e.triggerReaders(src.ID, app.CauseRevision)
 	}
@@ -210,6 +218,12 @@ func (s *sourceLoop) once() time.Duration {
 	}
 	// Spread the polls of sources that began together.
 	return src.Interval - time.Duration(rand.Int64N(int64(src.Interval)/20+1))
+}
+
+// sameFiles reports whether two states of a source show the same files of a
+// commit.
+func sameFiles(a, b app.Source) bool {
+	return a.URL == b.URL && a.UseIgnore == b.UseIgnore && reflect.DeepEqual(a.Ignore, b.Ignore)
 }
 
 // reasonOf is why something failed, "" if it did not.
@@ -295,24 +309,9 @@ func later(a, b time.Time) time.Time {
 
 // triggerReaders makes the apps that read a source due.
 func (e *Engine) triggerReaders(id app.SourceID, cause app.Cause) {
-	for _, a := range e.readers(id) {
+	for _, a := range e.index.readersOf(id) {
 		e.trigger(a.id, cause, 0)
 	}
-}
-
-// readers are the apps that read a source.
-func (e *Engine) readers(id app.SourceID) []*state {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	var readers []*state
-	for _, a := range e.apps {
-		a.mu.Lock()
-		if a.spec.Source == id {
-			readers = append(readers, a)
-		}
-		a.mu.Unlock()
-	}
-	return readers
 }
 
 // refresh looks at a source now, and returns when it has.

@@ -181,9 +181,7 @@ func (s *sourceLoop) once() time.Duration {
 		s.failures++
 	}
 	current, failures := s.revision, s.failures
-	if !sameFiles(s.seen, src) {
-		before = app.Revision{} // another choice of files: there is nothing to compare with
-	}
+	others := failure == nil && !first && !sameFiles(s.seen, src)
 	if failure == nil {
 		s.seen = src
 	}
@@ -193,7 +191,9 @@ func (s *sourceLoop) once() time.Duration {
 	report := app.SourceReport{ID: src.ID, Generation: src.Generation, Handled: src.Request,
 		Revision: current, Changed: changed, Failure: failure, At: time.Now()}
 	switch {
-	case changed && !first && failedBefore == "" && failure == nil:
+	case others && failedBefore == "":
+		s.moved(src.ID, app.Revision{}) // another choice of files: there is nothing to compare with
+	case changed && !first && failedBefore == "":
 		s.moved(src.ID, before)
 	case changed || first || failedBefore != reasonOf(failure):
 		s.e.triggerReaders(src.ID, app.CauseRevision)

@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -118,7 +117,8 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 		return err
 	}
 	defer done()
-	debug.SetGCPercent(serverGCPercent)
+	stop := giveHeadroom()
+	defer stop()
 	address, program := "", ""
 	if p.env.Program != nil {
 		program = p.env.Program()
@@ -165,10 +165,6 @@ func staySmall(ctx context.Context) {
 		timer.Reset(later)
 	}
 }
-
-// serverGCPercent trades CPU, of which an engine that follows watches needs
-// little, for memory.
-const serverGCPercent = 50
 
 // serverConfig prefers the cluster that the process runs in, unless another is
 // named.

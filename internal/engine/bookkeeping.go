@@ -11,10 +11,11 @@ import (
 )
 
 // bookkeepingEvery spaces the statuses that only name a newer revision, and
-// bookkeepingAfter keeps them off the commit that causes them.
+// bookkeepingAfter keeps them off the commit that causes them, and gathers
+// commits that come close together.
 const (
 	bookkeepingEvery = 20 * time.Millisecond
-	bookkeepingAfter = 250 * time.Millisecond
+	bookkeepingAfter = time.Second
 )
 
 // moved tells the readers of the source that it has a new revision. Those that

@@ -6,6 +6,7 @@ import (
 
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/object"
+	"plumb.dev/plumb/internal/rendercache"
 	"plumb.dev/plumb/internal/source"
 )
 
@@ -32,7 +33,7 @@ func (e *Engine) finish(ctx context.Context, a *state, r *run, rep app.Report) {
 		a.read = r.read
 	}
 	var closure *source.Closure
-	if a.read.key != "" {
+	if a.read.key != (rendercache.Key{}) {
 		closure = &a.read.closure
 	}
 	e.index.ran(a, reasonOf(rep.Failure), r.spec.Source, closure)

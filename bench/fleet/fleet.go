@@ -20,8 +20,12 @@ import (
 	"plumb.dev/plumb/bench/internal/meter"
 )
 
-// calm is how long nothing must happen for it to be quiet.
-const calm = 2 * time.Second
+// calm is how long nothing must happen for it to be quiet, and pause for what
+// belongs to one commit to be over: statuses that only name it come later.
+const (
+	calm  = 2 * time.Second
+	pause = 400 * time.Millisecond
+)
 
 var (
 	namespaces = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
@@ -81,6 +85,8 @@ func (f *fleet) measure(ctx context.Context) (result, error) {
 				continue
 			}
 			r.Restart, err = f.again(ctx)
+		case "floor":
+			r.Floor, err = f.floor(ctx)
 		}
 		if err != nil {
 			return r, fmt.Errorf("%s: %w", s, err)
@@ -157,14 +163,8 @@ func (f *fleet) gaugePlane(ctx context.Context) error {
 		return err
 	}
 	for i := range samples {
-		for _, text := range objectFiles(f.opts.objects) {
-			u := &unstructured.Unstructured{}
-			if err := yaml.Unmarshal([]byte(text), &u.Object); err != nil {
-				return err
-			}
-			if _, err := f.client.Resource(resourceOf(u)).Namespace(name(i)).Apply(ctx, u.GetName(), u, metav1.ApplyOptions{FieldManager: "bench"}); err != nil {
-				return err
-			}
+		if err := f.applyTo(ctx, name(i)); err != nil {
+			return err
 		}
 	}
 	if _, err := f.server.Quiet(ctx, calm, f.opts.timeout, f.pids...); err != nil {
@@ -176,6 +176,20 @@ func (f *fleet) gaugePlane(ctx context.Context) error {
 	}
 	f.planeOf = after.Since(before).Times(1 / float64(samples))
 	return nil // they stay: deleting a namespace goes on for long, and would be counted
+}
+
+// applyTo applies the objects of an app to a namespace.
+func (f *fleet) applyTo(ctx context.Context, namespace string) error {
+	for _, text := range objectFiles(f.opts.objects) {
+		u := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal([]byte(text), &u.Object); err != nil {
+			return err
+		}
+		if _, err := f.client.Resource(resourceOf(u)).Namespace(namespace).Apply(ctx, u.GetName(), u, metav1.ApplyOptions{FieldManager: "bench"}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func resourceOf(u *unstructured.Unstructured) schema.GroupVersionResource {
@@ -208,6 +222,7 @@ type taking struct {
 	controller, server meter.Usage
 	requests           meter.Requests
 	git                int64
+	peak               *meter.Peak
 }
 
 func (f *fleet) take(ctx context.Context) (t taking, err error) {
@@ -225,6 +240,7 @@ func (f *fleet) take(ctx context.Context) (t taking, err error) {
 		return t, err
 	}
 	t.git, _ = f.gitRequests()
+	t.peak = meter.WatchPeak(f.pids...)
 	t.began = time.Now()
 	return t, nil
 }
@@ -241,14 +257,20 @@ func (t taking) cpu() (controller, server float64, err error) {
 
 // quiet waits until all is quiet again, and gives the cost up to then.
 func (t taking) quiet(ctx context.Context) (cost, error) {
+	return t.quietFor(ctx, calm)
+}
+
+func (t taking) quietFor(ctx context.Context, calm time.Duration) (cost, error) {
 	since, err := t.f.server.Quiet(ctx, calm, t.f.opts.timeout, t.f.pids...)
 	if err != nil {
+		t.peak.Stop()
 		return cost{}, err
 	}
 	return t.done(ctx, since)
 }
 
 func (t taking) done(ctx context.Context, at time.Time) (cost, error) {
+	defer t.peak.Stop()
 	c := cost{Seconds: at.Sub(t.began).Seconds()}
 	now, err := t.f.server.Read(ctx)
 	if err != nil {
@@ -261,7 +283,7 @@ func (t taking) done(ctx context.Context, at time.Time) (cost, error) {
 	if err != nil {
 		return c, err
 	}
-	c.PeakRSS, c.RSS = u.Peak, u.RSS
+	c.PeakRSS, c.RSS = max(t.peak.Most(), u.Peak), u.RSS
 	c.Requests = now.Since(t.requests)
 	c.ByVerb, c.Total, c.Writes = c.Requests.ByVerb(), c.Requests.Total(), c.Requests.Writes()
 	if n, ok := t.f.gitRequests(); ok {

@@ -41,7 +41,7 @@ type options struct {
 	pprof                      string
 }
 
-var allScenarios = []string{"converge", "commit", "drift", "idle", "restart"}
+var allScenarios = []string{"converge", "commit", "drift", "idle", "restart", "floor"}
 
 func main() {
 	var o options

@@ -27,6 +27,7 @@ type result struct {
 	Drift    *drift    `json:"drift,omitempty"`
 	Idle     *cost     `json:"idle,omitempty"`
 	Restart  *restart  `json:"restart,omitempty"`
+	Floor    *floor    `json:"floor,omitempty"`
 }
 
 // cost is what something took until it was quiet again.
@@ -62,7 +63,20 @@ type commit struct {
 	PushMS      float64 `json:"ofWhichPushMedianMilliseconds"`
 	MedianQuiet float64 `json:"medianSecondsToQuiet"`
 	CPUToLive   float64 `json:"controllerCPUSecondsToLive"` // mean
-	ToQuiet     cost    `json:"toQuietEach"`                // mean of all tries
+	// Each is the mean cost of a commit until what belongs to it is over, and
+	// Bookkeeping that of what follows until it is quiet.
+	Each        cost `json:"each"`
+	Bookkeeping cost `json:"bookkeepingEach"`
+}
+
+// floor is the same objects applied by bare clients, sixteen at a time.
+type floor struct {
+	Wall      float64 `json:"wallSeconds"` // until the last apply was answered
+	ClientCPU float64 `json:"clientCPUSeconds"`
+	ServerCPU float64 `json:"serverCPUSeconds,omitempty"`
+	// What Kubernetes does because of them goes on.
+	ToQuiet          float64 `json:"secondsToQuiet"`
+	ServerCPUToQuiet float64 `json:"serverCPUSecondsToQuiet,omitempty"`
 }
 
 type drift struct {
@@ -111,7 +125,9 @@ func (r result) print(out io.Writer) {
 	if c := r.Commit; c != nil {
 		p("commit    median %.1f ms to live, most %.1f ms (n=%d; git push itself %.1f ms); %.3f CPU-s of the controller until then; quiet after %.2f s",
 			c.MedianMS, c.MostMS, c.Tries, c.PushMS, c.CPUToLive, c.MedianQuiet)
-		c.ToQuiet.print(p)
+		c.Each.print(p)
+		p("          and until the statuses of the other apps name it:")
+		c.Bookkeeping.print(p)
 	}
 	if d := r.Drift; d != nil {
 		p("drift     median %.1f ms to restored, p99 %.1f ms, most %.1f ms (n=%d)", d.MedianMS, d.P99MS, d.MostMS, d.Tries)
@@ -124,6 +140,10 @@ func (r result) print(out io.Writer) {
 	if s := r.Restart; s != nil {
 		p("restart   steady %.2f s after the kill (process back: %.2f s); %.0f writes; next commit live in %.1f ms", s.Steady, s.Back, s.ToQuiet.Writes, s.NextCommitMS)
 		s.ToQuiet.print(p)
+	}
+	if c := r.Floor; c != nil {
+		p("floor     %.2f s to apply the same objects by bare clients: %.2f CPU-s of theirs, %.2f of the API server, %.2f until quiet (%.2f s)",
+			c.Wall, c.ClientCPU, c.ServerCPU, c.ServerCPUToQuiet, c.ToQuiet)
 	}
 }
 

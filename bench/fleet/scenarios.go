@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -89,7 +90,7 @@ func (f *fleet) change(ctx context.Context, begin func() error) (live, pushed ti
 
 func (f *fleet) commit(ctx context.Context) (*commit, error) {
 	var live, pushes, quiet meter.Times
-	var sum cost
+	var sum, books cost
 	c := &commit{Tries: f.opts.tries}
 	for range f.opts.tries {
 		var t taking
@@ -101,17 +102,24 @@ func (f *fleet) commit(ctx context.Context) (*commit, error) {
 		if err != nil {
 			return nil, err
 		}
-		each, err := t.quiet(ctx)
+		each, err := t.quietFor(ctx, pause)
+		if err != nil {
+			return nil, err
+		}
+		if t, err = f.take(ctx); err != nil {
+			return nil, err
+		}
+		after, err := t.quiet(ctx)
 		if err != nil {
 			return nil, err
 		}
 		c.CPUToLive += cpu / float64(f.opts.tries)
 		live, pushes = append(live, took), append(pushes, pushed)
-		quiet = append(quiet, time.Duration(each.Seconds*float64(time.Second)))
-		sum = sum.plus(each)
+		quiet = append(quiet, time.Duration((each.Seconds+after.Seconds)*float64(time.Second)))
+		sum, books = sum.plus(each), books.plus(after)
 	}
 	c.MedianMS, c.MostMS, c.PushMS = milliseconds(live.Quantile(0.5)), milliseconds(live.Quantile(1)), milliseconds(pushes.Quantile(0.5))
-	c.MedianQuiet, c.ToQuiet = quiet.Quantile(0.5).Seconds(), sum.each(f.opts.tries)
+	c.MedianQuiet, c.Each, c.Bookkeeping = quiet.Quantile(0.5).Seconds(), sum.each(f.opts.tries), books.each(f.opts.tries)
 	return c, nil
 }
 
@@ -149,6 +157,46 @@ func (f *fleet) drift(ctx context.Context) (*drift, error) {
 		MostMS: milliseconds(restored.Quantile(1)), ToQuiet: all.each(tries)}, nil
 }
 
+// floor applies the objects of as many apps again, by bare clients in the
+// controller's place: what is left then is Kubernetes' own.
+func (f *fleet) floor(ctx context.Context) (*floor, error) {
+	n := f.opts.apps
+	err := f.forEach(n, func(i int) error {
+		return f.create(ctx, namespaces, manifest(`{apiVersion: v1, kind: Namespace, metadata: {name: %s}}`, bare(i)))
+	})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.server.Quiet(ctx, calm, f.opts.timeout, f.pids...); err != nil {
+		return nil, err
+	}
+	t, err := f.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	self, err := meter.Read(os.Getpid())
+	if err != nil {
+		return nil, err
+	}
+	if err := f.forEach(n, func(i int) error { return f.applyTo(ctx, bare(i)) }); err != nil {
+		return nil, err
+	}
+	out := &floor{Wall: time.Since(t.began).Seconds()}
+	if _, out.ServerCPU, err = t.cpu(); err != nil {
+		return nil, err
+	}
+	now, err := meter.Read(os.Getpid())
+	if err != nil {
+		return nil, err
+	}
+	out.ClientCPU = (now.CPU - self.CPU).Seconds()
+	rest, err := t.quiet(ctx)
+	out.ServerCPUToQuiet, out.ToQuiet = rest.ServerCPU, rest.Seconds
+	return out, err
+}
+
+func bare(i int) string { return fmt.Sprintf("fleet-bare-%04d", i) }
+
 // idleness watches a controller that has nothing to do.
 func (f *fleet) idleness(ctx context.Context) (*cost, error) {
 	if _, err := f.server.Quiet(ctx, calm, f.opts.timeout, f.pids...); err != nil {
@@ -179,6 +227,8 @@ func (f *fleet) again(ctx context.Context) (*restart, error) {
 		return nil, err
 	}
 	t.controller = meter.Usage{} // of the new process all counts
+	t.peak.Stop()
+	t.peak = meter.WatchPeak(f.pids...)
 	r := &restart{Back: time.Since(t.began).Seconds()}
 	if r.ToQuiet, err = t.quiet(ctx); err != nil {
 		return nil, err

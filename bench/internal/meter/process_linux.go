@@ -13,9 +13,22 @@ import (
 
 // Usage is what processes have used, with all their descendants.
 type Usage struct {
-	CPU  time.Duration // of the living, and of the dead that were waited for
-	RSS  int64         // bytes, added up: pages that are shared count more than once
-	Peak int64         // the most RSS since ResetPeak, or the start; bytes
+	CPU time.Duration // of the living, and of the dead that were waited for
+	// RSS in bytes. Pages of files, which processes of one program share,
+	// count once: as often as the process has them that has most.
+	RSS int64
+	// Peak is the most RSS of any one of the processes since ResetPeak, or its
+	// start; bytes. See Peaks for that of all together.
+	Peak int64
+
+	file int64 // of RSS, pages of files
+}
+
+func (u *Usage) add(o Usage) {
+	u.CPU += o.CPU
+	u.RSS += o.RSS - min(u.file, o.file)
+	u.file = max(u.file, o.file)
+	u.Peak = max(u.Peak, o.Peak)
 }
 
 // Read gives the usage of processes. One that is gone is an error.
@@ -26,13 +39,13 @@ func Read(pids ...int) (Usage, error) {
 		if err != nil {
 			return Usage{}, err
 		}
-		sum.CPU, sum.RSS, sum.Peak = sum.CPU+u.CPU, sum.RSS+u.RSS, sum.Peak+u.Peak
+		sum.add(u)
 		for _, child := range children(pid) {
 			if slices.Contains(pids, child) {
 				continue
 			}
 			if u, err := Read(child); err == nil { // children come and go
-				sum.CPU, sum.RSS, sum.Peak = sum.CPU+u.CPU, sum.RSS+u.RSS, sum.Peak+u.Peak
+				sum.add(u)
 			}
 		}
 	}
@@ -62,17 +75,20 @@ func usage(pid int) (Usage, error) {
 	}
 	for line := range strings.Lines(string(status)) {
 		name, value, _ := strings.Cut(line, ":")
-		if name != "VmRSS" && name != "VmHWM" {
+		if name != "VmRSS" && name != "VmHWM" && name != "RssFile" {
 			continue
 		}
 		kb, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
 		if err != nil {
 			return u, fmt.Errorf("/proc/%d/status: %w", pid, err)
 		}
-		if name == "VmRSS" {
+		switch name {
+		case "VmRSS":
 			u.RSS = kb << 10
-		} else {
+		case "VmHWM":
 			u.Peak = kb << 10
+		case "RssFile":
+			u.file = kb << 10
 		}
 	}
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

@@ -15,5 +15,11 @@ check: ## format, vet, staticcheck, layers
 test: ## everything
 	go test ./...
 
-bench: build ## the figures of docs/performance.md
+FLEETS ?= 50 200 1000 5000
+
+bench: build ## the figures of docs/performance.md; takes the machine for an hour
 	go run ./bench/latency --binary bin/plumb
+	CGO_ENABLED=0 go build -o bin/fleet ./bench/fleet
+	mkdir -p docs/performance
+	for n in $(FLEETS); do bin/fleet --binary bin/plumb --apps $$n -o json > docs/performance/fleet-$$n.json || exit 1; done
+	bin/fleet --publish docs/performance.md docs/performance/fleet-*.json

@@ -38,7 +38,7 @@ type options struct {
 	restartCmd                 string
 	output, pidList, otherList string
 	scenario                   string
-	pprof                      string
+	pprof, publish             string
 }
 
 var allScenarios = []string{"converge", "commit", "drift", "idle", "restart", "floor"}
@@ -64,7 +64,15 @@ func main() {
 	flag.StringVar(&o.restartCmd, "restart-cmd", "", "shell command that kills the controller and starts it again, and prints its new processes if they are others")
 	flag.StringVar(&o.pprof, "pprof", "", "loopback address where the engine that --binary starts serves its profiles, for go tool pprof")
 	flag.StringVar(&o.output, "o", "text", "text or json")
+	flag.StringVar(&o.publish, "publish", "", "measure nothing: write the results in the files that are named, each of -o json, into this document and draw them beside it")
 	flag.Parse()
+	if o.publish != "" {
+		if err := publish(o.publish, flag.Args()); err != nil {
+			fmt.Fprintln(os.Stderr, "fleet:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := o.run(ctx); err != nil {

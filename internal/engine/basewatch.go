@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,15 +30,20 @@ func newBaseUsers() *baseUsers {
 	return &baseUsers{users: map[app.ID]baseUser{}, looks: map[app.SourceID]time.Time{}}
 }
 
-// set notes what an app was built on, or tried to.
-func (u *baseUsers) set(id app.ID, from app.SourceID, used []base) {
+// set notes what an app was built on, or tried to. It reports whether the app
+// has left a base.
+func (u *baseUsers) set(id app.ID, from app.SourceID, used []base) (left bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	for _, before := range u.users[id].bases {
+		left = left || !slices.ContainsFunc(used, func(b base) bool { return b.URL == before.URL })
+	}
 	if len(used) == 0 {
 		delete(u.users, id)
 	} else {
 		u.users[id] = baseUser{from, used}
 	}
+	return left
 }
 
 // of lists the users whose source is from.
@@ -68,6 +74,19 @@ func (u *baseUsers) at(addresses map[string]bool) map[app.SourceID]bool {
 	return out
 }
 
+// urls lists the repositories of all bases in use.
+func (u *baseUsers) urls() []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var out []string
+	for _, user := range u.users {
+		for _, b := range user.bases {
+			out = append(out, b.URL)
+		}
+	}
+	return out
+}
+
 // begin reports whether the caller is to look for a source, until end says
 // that it need not again.
 func (u *baseUsers) begin(id app.SourceID, since time.Time) bool {
@@ -90,6 +109,13 @@ func (u *baseUsers) end(id app.SourceID) (again time.Time, more bool) {
 	}
 	u.looks[id] = time.Time{}
 	return again, true
+}
+
+// uses notes what an app was built on.
+func (e *Engine) uses(id app.ID, from app.SourceID, used []base) {
+	if e.bases.set(id, from, used) {
+		e.left()
+	}
 }
 
 // lookAtBases makes the apps of a source due whose remote bases have changed

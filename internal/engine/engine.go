@@ -62,6 +62,7 @@ type Engine struct {
 	ctx     context.Context       // of Run; nil before
 	ended   bool                  // Run waits for what runs, nothing may begin any more
 	started chan struct{}         // closed by Start
+	leaving chan struct{}         // has room for one: a repository may have lost its last reader
 	once    sync.Once
 	running sync.WaitGroup
 }
@@ -78,7 +79,7 @@ func New(opts Options) *Engine {
 		opts: opts, log: opts.Log, queue: newQueue(),
 		slots: make(chan struct{}, opts.Workers), bases: newBaseUsers(), index: newIndex(),
 		apps: map[app.ID]*state{}, sources: map[app.SourceID]*sourceLoop{},
-		owners: map[object.Ref]app.ID{}, started: make(chan struct{}),
+		owners: map[object.Ref]app.ID{}, started: make(chan struct{}), leaving: make(chan struct{}, 1),
 	}
 }
 
@@ -94,6 +95,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.running.Go(s.run)
 	}
 	e.mu.Unlock()
+	e.running.Go(func() { e.tidy(ctx) })
 	defer func() {
 		e.mu.Lock()
 		e.ended = true
@@ -257,7 +259,7 @@ func (e *Engine) RemoveApp(id app.ID) {
 func (e *Engine) dropLocked(a *state) []object.Ref {
 	delete(e.apps, a.id)
 	e.queue.forget(a.id)
-	e.bases.set(a.id, app.SourceID{}, nil)
+	e.uses(a.id, app.SourceID{}, nil)
 	e.index.drop(a)
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -31,14 +31,14 @@ func (r *run) render(ctx context.Context, src sourceNow) (rendering, *app.Failur
 	if r.spec.Request == nil || !r.spec.Request.Hard {
 		if out, read, ok := r.e.stored(ctx, key, tree, bases); ok {
 			r.read = read
-			r.e.bases.set(r.spec.ID, r.spec.Source, read.bases)
+			r.e.uses(r.spec.ID, r.spec.Source, read.bases)
 			r.e.renders.stored.Add(1)
 			return out, nil
 		}
 	}
 	files := source.Record(tree)
 	result, used, err := bases.render(ctx, r.e.opts.Render, src.files(files), spec)
-	r.e.bases.set(r.spec.ID, r.spec.Source, used)
+	r.e.uses(r.spec.ID, r.spec.Source, used)
 	r.e.renders.rendered.Add(1)
 	if err != nil {
 		return rendering{}, app.AsFailure(err, app.StageRender)

@@ -62,10 +62,14 @@ func (s *sourceLoop) update(src app.Source) {
 		old.Auth.Err = src.Auth.Err
 	}
 	changed := !reflect.DeepEqual(old, src)
+	moved := old.URL != src.URL || !reflect.DeepEqual(old.Auth, src.Auth)
 	s.src = src
 	s.mu.Unlock()
 	if changed {
 		s.look(time.Now())
+	}
+	if moved {
+		s.e.left()
 	}
 }
 
@@ -93,6 +97,7 @@ func (e *Engine) RemoveSource(id app.SourceID) {
 	if s != nil {
 		s.cancel()
 		e.triggerReaders(id, app.CauseRevision)
+		e.left()
 	}
 }
 

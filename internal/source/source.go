@@ -24,6 +24,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -133,15 +134,7 @@ func (s *Store) Resolve(ctx context.Context, src app.Source, since time.Time) (a
 
 // repo gives the repository of an address under credentials.
 func (s *Store) repo(addr giturl.Address, auth app.Credentials) (*Repo, error) {
-	identity := remote.Identity(auth)
-	h := sha256.New()
-	for _, part := range []string{addr.Base(), addr.User, addr.Password} {
-		h.Write([]byte(part))
-		h.Write([]byte{0})
-	}
-	h.Write(identity[:])
-	name := hex.EncodeToString(h.Sum(nil)[:16]) + ".git"
-
+	name := directory(addr, auth)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r, ok := s.repos[name]; ok && auth.Err == nil {
@@ -156,14 +149,38 @@ func (s *Store) repo(addr giturl.Address, auth app.Credentials) (*Repo, error) {
 	return r, nil
 }
 
-// Prune forgets the repositories that no source has asked for since before,
-// and deletes them from disk, those of earlier processes included. Trees that
-// are being read stay readable.
-func (s *Store) Prune(before time.Time) error {
+// directory names where the repository of an address under credentials is.
+func directory(addr giturl.Address, auth app.Credentials) string {
+	identity := remote.Identity(auth)
+	h := sha256.New()
+	for _, part := range []string{addr.Base(), addr.User, addr.Password} {
+		h.Write([]byte(part))
+		h.Write([]byte{0})
+	}
+	h.Write(identity[:])
+	return hex.EncodeToString(h.Sum(nil)[:16]) + ".git"
+}
+
+// Repo gives the repository of a source if Resolve was asked for it, else nil.
+// It looks at nothing.
+func (s *Store) Repo(src app.Source) *Repo {
+	addr, err := giturl.Parse(src.URL)
+	if err != nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.repos[directory(addr, src.Auth)]
+}
+
+// Prune forgets the repositories that nobody has asked for since before and
+// that are not to be kept, and deletes them from disk, those of earlier
+// processes included. Trees that are being read stay readable.
+func (s *Store) Prune(before time.Time, keep ...*Repo) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name, r := range s.repos {
-		if r.idleSince(before) {
+		if r.idleSince(before) && !slices.Contains(keep, r) {
 			delete(s.repos, name)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 
 	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/cluster"
 )
 
 // known makes an engine that knows these apps and does not run them. What an
@@ -21,6 +22,19 @@ func known(apps ...[]string) *Engine {
 		e.index.file(e.apps[spec.ID], spec)
 	}
 	return e
+}
+
+// Who did not find what it depends on is tried again when that appears, and
+// not only at the next interval.
+func TestAnAppThatAppearsIsHeardOf(t *testing.T) {
+	e := known([]string{"a", "b"})
+	a := e.apps[id("a")]
+	a.last = &app.Report{Failure: app.Fail(app.StageDepends, app.ReasonDependency, "not found")}
+	e.opts.Cluster = &cluster.Cluster{}
+	e.SetApp(app.Spec{ID: id("b")})
+	if it := e.queue.items[a.id]; it == nil || it.cause != app.CauseDepends {
+		t.Errorf("in the queue it is %+v", it)
+	}
 }
 
 func TestCycle(t *testing.T) {

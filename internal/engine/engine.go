@@ -191,6 +191,7 @@ func (e *Engine) SetApp(spec app.Spec) {
 		e.mu.Unlock()
 		e.opts.Cluster.Forget(left...)
 		e.trigger(spec.ID, app.CauseStart, 0)
+		e.triggerDependents(spec.ID, true) // that had not found it
 		return
 	}
 	e.mu.Unlock()

@@ -86,6 +86,13 @@ func (s *store) get(n name) (r *record, foreign bool) {
 	return nil, foreign
 }
 
+// size is how many objects are remembered.
+func (s *store) size() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.records)
+}
+
 // ask is get, and remembers the object by name from its next change on,
 // whoever owns it.
 func (s *store) ask(n name) (r *record, foreign bool) {

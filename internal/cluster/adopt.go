@@ -47,11 +47,9 @@ func (w *Writer) adopt(ctx context.Context, t target, sure bool) (changed bool, 
 		if err != nil {
 			return false, w.fail(ctx, t.op(), t.ref, t.object.Origin, err)
 		}
-		limited, cancel := w.bounded(ctx)
-		err = w.client.Patch(types.JSONPatchType).AbsPath(t.path()...).SetHeader("Accept", acceptMeta).
-			Param("fieldManager", t.opts.Manager).Body(patch).Do(limited).Error()
-		cancel()
-		if err == nil {
+		result, _ := w.send(ctx, w.client.Patch(types.JSONPatchType).AbsPath(t.path()...).SetHeader("Accept", acceptMeta).
+			Param("fieldManager", t.opts.Manager).Body(patch))
+		if err = result.Error(); err == nil {
 			return true, nil
 		}
 		if !retriable(err, try) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -44,8 +45,21 @@ func Classify(op string, ref object.Ref, origin object.Origin, err error) *app.F
 	case "observation", "read":
 		stage = app.StageObserve
 	}
-	return &app.Failure{Stage: stage, Reason: reason, Hint: hint,
+	return &app.Failure{Stage: stage, Reason: reason, Hint: hint, Retry: app.Retry{After: retryAfter(err)},
 		Err: &apiError{message: what + ": " + shown(ref, err), status: statusOf(err), context: contextError(err)}}
+}
+
+// retryAfter is the wait that the API server asks for, or after which the
+// breaker has asked it again; 0 if nobody says.
+func retryAfter(err error) time.Duration {
+	var away *unavailable
+	if errors.As(err, &away) {
+		return away.retry
+	}
+	if seconds, ok := apierrors.SuggestsClientDelay(err); ok {
+		return time.Duration(seconds) * time.Second
+	}
+	return 0
 }
 
 // shown is the message of err without what it may quote of a Secret. A refusal
@@ -94,11 +108,16 @@ func contextError(err error) error {
 // schema; there the messages are looked at.
 func judge(ref object.Ref, err error) (app.Reason, string) {
 	var api apierrors.APIStatus
+	var away *unavailable
 	switch {
+	case errors.As(err, &away):
+		return app.ReasonClusterDown, "check that the API server runs and can be reached"
 	case errors.Is(err, context.Canceled):
 		return app.ReasonTerminated, ""
 	case errors.Is(err, errNotServed):
 		return app.ReasonKindUnknown, "install its CustomResourceDefinition first"
+	case errors.Is(err, errNotWatchable):
+		return app.ReasonClusterDown, "the API that serves this kind has just changed; it is looked at anew"
 	case !errors.As(err, &api): // it did not answer, not even in time
 		return app.ReasonClusterDown, "check that the API server runs and can be reached"
 	}

@@ -20,7 +20,6 @@ import (
 	"k8s.io/client-go/transport"
 
 	"plumb.dev/plumb/internal/app"
-	"plumb.dev/plumb/internal/object"
 )
 
 // Options say how a cluster is watched. Managers must be complete, everything
@@ -46,10 +45,14 @@ type Options struct {
 	OnEvent func(Event)
 	// Version of Plumb, for the user agent.
 	Version string
-	// MaxInFlight bounds the requests waiting for an answer; 0 means 64.
+	// MaxInFlight bounds the requests waiting for an answer; 0 means 24. An
+	// API server that answers "too many requests" gets fewer for a while.
 	MaxInFlight int
 	// Timeout of one request; 0 means 30 s.
 	Timeout time.Duration
+	// OnContact is told when the API server is found to be away, and when it is
+	// back. It must not block. Before the first answer it is taken to be there.
+	OnContact func(up bool)
 }
 
 // Cluster is a connection to one cluster. It is safe for concurrent use.
@@ -75,7 +78,7 @@ type Cluster struct {
 // found out by the first use. Close ends the watches.
 func Connect(config *rest.Config, opts Options) (*Cluster, error) {
 	if opts.MaxInFlight == 0 {
-		opts.MaxInFlight = 64
+		opts.MaxInFlight = 24
 	}
 	if opts.Timeout == 0 {
 		opts.Timeout = 30 * time.Second
@@ -86,21 +89,29 @@ func Connect(config *rest.Config, opts Options) (*Cluster, error) {
 	config.UserAgent = strings.TrimSuffix("plumb-engine/"+opts.Version, "/")
 	config.WarningHandlerWithContext = rest.NoWarnings{}
 	if config.Dial == nil {
+		// This also makes the transport one of our own, not one that is shared
+		// with other clients of the same server.
 		config.Dial = (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+		config.WrapTransport = transport.Wrappers(attentive, config.WrapTransport)
 	}
 	base, err := rest.TransportFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", config.Host, err)
 	}
 	c := &Cluster{opts: opts, config: config, kinds: map[schema.GroupKind]*kindWatch{}, writers: map[string]*Writer{}}
-	c.gate = newGate(base, opts.MaxInFlight)
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	root, _, err := rest.DefaultServerUrlFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("cluster %s: %w", config.Host, err)
+	}
+	c.gate = &gate{next: base, limit: newLimiter(opts.MaxInFlight), breaker: &breaker{
+		probe: readiness(base, root), changed: c.contactChanged, spawn: c.tasks.Go, closing: c.ctx.Done()}}
 	if c.self, err = c.writer(c.gate); err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", config.Host, err)
 	}
 	if c.meta, err = metadata.NewForConfigAndClient(config, &http.Client{Transport: c.gate}); err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", config.Host, err)
 	}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.discovery = &discovery{get: c.self.getRaw, groups: map[string]*group{}}
 	return c, nil
 }
@@ -151,25 +162,6 @@ func (c *Cluster) writer(via http.RoundTripper) (*Writer, error) {
 		return nil, err
 	}
 	return &Writer{cluster: c, client: client}, nil
-}
-
-// Contact is when the API server last answered anything, zero if never, and
-// why it does not answer since; nil if it does.
-func (c *Cluster) Contact() (time.Time, error) { return c.gate.contact() }
-
-// reachable fails quickly if the last request found no API server and it is
-// still away: what is remembered may be old then, and must not be taken for
-// the truth.
-func (c *Cluster) reachable(ctx context.Context) error {
-	if _, err := c.gate.contact(); err == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	if _, err := c.self.getRaw(ctx, "/version"); err != nil {
-		return Classify("observation", object.Ref{}, object.Origin{}, err)
-	}
-	return nil
 }
 
 // errNotServed ends a watch whose kind the cluster does not serve.

@@ -42,10 +42,8 @@ func (w *Writer) Delete(ctx context.Context, ref object.Ref, version, uid string
 		k.store.beginWrite(nameIn(ref))
 		defer func() { k.store.endDelete(nameIn(ref), answer, err == nil, types.UID(uid)) }()
 	}
-	limited, cancel := w.bounded(ctx)
-	defer cancel()
-	result := w.client.Delete().AbsPath(path(info.gvr(ref.Group, version), info.namespaced, ref.Namespace, ref.Name)...).
-		SetHeader("Accept", acceptMeta).SetHeader("Content-Type", runtime.ContentTypeJSON).Body(body).Do(limited)
+	result, _ := w.send(ctx, w.client.Delete().AbsPath(path(info.gvr(ref.Group, version), info.namespaced, ref.Namespace, ref.Name)...).
+		SetHeader("Accept", acceptMeta).SetHeader("Content-Type", runtime.ContentTypeJSON).Body(body))
 	if err = result.Error(); apierrors.IsNotFound(err) {
 		err = nil
 		return nil

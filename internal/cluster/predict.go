@@ -109,11 +109,10 @@ func (p prediction) of(ctx context.Context, o object.Object) (*plan.Prediction, 
 		return p.refused(ref, app.Fail(app.StageApply, app.ReasonInvalidObject, "%s%s: %s", ref, at(o.Origin), object.RedactError(ref, err.Error())))
 	}
 	dryRun := func(accept string) (raw []byte, status int, err error) {
-		limited, cancel := p.bounded(ctx)
-		defer cancel()
-		raw, err = body(p.client.Patch(types.ApplyPatchType).AbsPath(path(gvr, info.namespaced, ref.Namespace, ref.Name)...).
+		result, _ := p.send(ctx, p.client.Patch(types.ApplyPatchType).AbsPath(path(gvr, info.namespaced, ref.Namespace, ref.Name)...).
 			Param("fieldManager", p.query.Manager).Param("force", "true").Param("dryRun", "All").
-			SetHeader("Accept", accept).Body(payload).Do(limited).StatusCode(&status))
+			SetHeader("Accept", accept).Body(payload))
+		raw, err = body(result.StatusCode(&status))
 		return raw, status, err
 	}
 	accept := acceptObject

@@ -35,8 +35,8 @@ type store struct {
 	// tell "not ours" from "not there".
 	others map[uint64]struct{}
 	seed   maphash.Seed
-	// wanted are names to remember whoever owns them.
-	wanted map[name]struct{}
+	// wanted are names to remember whoever owns them, should they appear.
+	wanted wanted
 	// horizon is the latest resourceVersion that the watch has come to: it has
 	// told of every change up to there.
 	horizon uint64
@@ -54,7 +54,7 @@ type held struct {
 
 func newStore(kind schema.GroupKind, keep keeper) *store {
 	return &store{kind: kind, keep: keep, seed: maphash.MakeSeed(),
-		records: map[name]*record{}, others: map[uint64]struct{}{}, wanted: map[name]struct{}{}, writing: map[name]*held{}}
+		records: map[name]*record{}, others: map[uint64]struct{}{}, writing: map[name]*held{}}
 }
 
 func (s *store) hash(n name) uint64 {
@@ -86,6 +86,13 @@ func (s *store) get(n name) (r *record, foreign bool) {
 	return nil, foreign
 }
 
+// size is how many objects are remembered.
+func (s *store) size() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.records)
+}
+
 // ask is get, and remembers the object by name from its next change on,
 // whoever owns it.
 func (s *store) ask(n name) (r *record, foreign bool) {
@@ -94,7 +101,7 @@ func (s *store) ask(n name) (r *record, foreign bool) {
 	if r := s.records[n]; r != nil {
 		return r, false
 	}
-	s.wanted[n] = struct{}{}
+	s.wanted.add(n, len(s.records))
 	_, foreign = s.others[s.hash(n)]
 	return nil, foreign
 }
@@ -106,8 +113,8 @@ func (s *store) learn(m *metav1.PartialObjectMetadata) {
 	defer s.mu.Unlock()
 	n := nameOf(m)
 	if _, foreign := s.others[s.hash(n)]; foreign {
-		s.wanted[n] = struct{}{}
-		s.take(m)
+		s.wanted.add(n, len(s.records))
+		s.take(m, nil)
 	}
 }
 
@@ -115,7 +122,7 @@ func (s *store) learn(m *metav1.PartialObjectMetadata) {
 func (s *store) forget(n name) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.wanted, n)
+	s.wanted.remove(n)
 	if r := s.records[n]; r != nil && !s.all && !r.ours() {
 		delete(s.records, n)
 		s.others[s.hash(n)] = struct{}{}
@@ -132,23 +139,25 @@ func (r *record) ours() bool {
 }
 
 // take makes m the state of its object unless a later one is known, and
-// returns the event to tell, if any. s.mu is held.
-func (s *store) take(m *metav1.PartialObjectMetadata) (Event, bool) {
+// returns the event to tell, if any. now is m's record if it is made already.
+// s.mu is held.
+func (s *store) take(m *metav1.PartialObjectMetadata, now *record) (Event, bool) {
 	n := nameOf(m)
 	before := s.records[n]
-	_, wanted := s.wanted[n]
-	if before == nil && !wanted && !s.all && !s.keep.owns(m) {
+	if before == nil && now == nil && !s.wanted.has(n) && !s.all && !s.keep.owns(m) {
 		s.others[s.hash(n)] = struct{}{}
 		return Event{}, false
 	}
-	now := s.keep.record(m)
+	if now == nil {
+		now = s.keep.record(m)
+	}
 	if before != nil && now.version != 0 && now.version <= before.version {
 		return Event{}, false
 	}
 	if before == nil {
 		n = name{unique.Make(n.namespace).Value(), strings.Clone(n.name)}
 		delete(s.others, s.hash(n))
-		delete(s.wanted, n)
+		s.wanted.remove(n)
 	}
 	s.records[n] = now
 	return Event{Ref: s.ref(n), Meta: m, managers: s.keep.managers, before: before, now: now}, true
@@ -162,7 +171,7 @@ func (s *store) drop(n name, m *metav1.PartialObjectMetadata) (Event, bool) {
 		return Event{}, false
 	}
 	delete(s.records, n)
-	s.wanted[n] = struct{}{} // it was asked for, or ours: its return is of interest
+	s.wanted.add(n, len(s.records)) // it was asked for, or ours: its return is of interest
 	return Event{Ref: s.ref(n), Deleted: true, Meta: m, managers: s.keep.managers, before: before}, true
 }
 
@@ -212,7 +221,7 @@ func (s *store) endWrite(n name, answer *metav1.PartialObjectMetadata) {
 		// A watch that has come past the answer has told of it already, and of
 		// what happened since: a deletion, perhaps.
 		if version == 0 || version > s.horizon {
-			s.take(answer)
+			s.take(answer, nil)
 		}
 	}
 	h.writes--
@@ -238,9 +247,9 @@ func (s *store) endDelete(n name, answer *metav1.PartialObjectMetadata, done boo
 	if done {
 		s.writing[n].any = false
 	}
-	if r := s.records[n]; done && answer == nil && r != nil && (uid == "" || r.uid == uid) {
+	if r := s.records[n]; done && answer == nil && r != nil && (uid == "" || r.uid.text() == string(uid)) {
 		s.drop(n, nil)
-		delete(s.wanted, n) // deleted by us: nobody waits for its return
+		s.wanted.remove(n) // deleted by us: nobody waits for its return
 	}
 	s.mu.Unlock()
 	s.endWrite(n, answer)
@@ -270,7 +279,7 @@ func (s *store) Update(obj any) error {
 	m := obj.(*metav1.PartialObjectMetadata)
 	s.change(func() []Event {
 		s.horizon = max(s.horizon, number(m.ResourceVersion))
-		if e, ok := s.take(m); ok {
+		if e, ok := s.take(m, nil); ok {
 			return []Event{e}
 		}
 		return nil
@@ -317,9 +326,7 @@ func (s *store) Replace(list []any, version string) error {
 		there := make(map[name]struct{}, len(list))
 		var events []Event
 		for _, obj := range list {
-			m := obj.(*metav1.PartialObjectMetadata)
-			there[nameOf(m)] = struct{}{}
-			if e, ok := s.take(m); ok {
+			if e, ok := s.enlist(obj, there); ok {
 				events = append(events, e)
 			}
 		}
@@ -355,8 +362,14 @@ func (s *store) Bookmark(version string) error {
 // Resync does nothing: nothing is derived from the records.
 func (s *store) Resync() error { return nil }
 
-// Transformer lets a list that comes as a stream be held without the metadata
-// of objects that will not be remembered.
+// listed is an object of a list that comes as a stream, reduced while it does:
+// all of a list is in memory at once.
+type listed struct {
+	metav1.PartialObjectMetadata         // who it is, and its version
+	record                       *record // nil if it is not to be remembered
+}
+
+// Transformer makes what comes as a stream into listed.
 func (s *store) Transformer() cache.TransformFunc {
 	return func(obj any) (any, error) {
 		m, ok := obj.(*metav1.PartialObjectMetadata)
@@ -364,15 +377,40 @@ func (s *store) Transformer() cache.TransformFunc {
 			return obj, nil
 		}
 		s.mu.Lock()
-		_, wanted := s.wanted[nameOf(m)]
-		known := s.records[nameOf(m)] != nil
+		wanted := s.wanted.has(nameOf(m)) || s.records[nameOf(m)] != nil
 		s.mu.Unlock()
-		if s.all || wanted || known || s.keep.owns(m) {
-			return m, nil
+		out := &listed{PartialObjectMetadata: metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+			Namespace: unique.Make(m.Namespace).Value(), Name: m.Name, ResourceVersion: m.ResourceVersion}}}
+		if s.all || wanted || s.keep.owns(m) {
+			out.record = s.keep.record(m)
+			out.Labels, out.Annotations = asMap(unpackPairs(out.record.labels)), asMap(out.record.annotations)
+			out.UID = m.UID
 		}
-		return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
-			Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion}}, nil
+		return out, nil
 	}
+}
+
+// enlist takes in one object of a list. s.mu is held.
+func (s *store) enlist(obj any, there map[name]struct{}) (Event, bool) {
+	m, ok := obj.(*metav1.PartialObjectMetadata)
+	if ok {
+		there[nameOf(m)] = struct{}{}
+		return s.take(m, nil)
+	}
+	l := obj.(*listed)
+	n := nameOf(&l.PartialObjectMetadata)
+	there[n] = struct{}{}
+	if l.record != nil {
+		return s.take(&l.PartialObjectMetadata, l.record)
+	}
+	if r := s.records[n]; r != nil && number(l.ResourceVersion) <= r.version {
+		return Event{}, false
+	}
+	// Of no interest when the list brought it. If somebody asked since, the
+	// next who does reads it.
+	delete(s.records, n)
+	s.others[s.hash(n)] = struct{}{}
+	return Event{}, false
 }
 
 func (s *store) notice(name string) {

@@ -2,7 +2,7 @@ package cluster
 
 import (
 	"fmt"
-	"runtime"
+	"maps"
 	"strings"
 	"testing"
 
@@ -264,60 +264,89 @@ func TestStore(t *testing.T) {
 
 func TestTransform(t *testing.T) {
 	s := newScript()
+	s.keep.keys = []string{"x"}
 	s.ask(name{"ns", "b"})
 	transform := s.Transformer()
-	for n, whole := range map[string]bool{"a": true, "b": true, "c": false} {
+	var list []any
+	for _, n := range []string{"a", "b", "c"} {
 		who := ""
 		if n == "a" {
 			who = manager
 		}
 		m := meta(n, 3, who)
-		m.Labels = map[string]string{"x": "y"}
+		m.Labels = map[string]string{"x": "y", "z": "y"}
 		out, err := transform(m)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := out.(*metav1.PartialObjectMetadata)
-		if (got.Labels != nil) != whole || got.Name != n || got.Namespace != "ns" || got.ResourceVersion != "3" {
+		got := out.(*listed)
+		if (got.record != nil) != (n != "c") || got.Name != n || got.Namespace != "ns" || got.ResourceVersion != "3" || got.ManagedFields != nil || len(got.Labels) > 1 {
 			t.Errorf("%s: %+v", n, got)
 		}
+		list = append(list, out)
+	}
+	s.Replace(list, "5")
+	if got := s.state("a", "b", "c"); got != "a=3 b=3 c=+" {
+		t.Error(got)
+	}
+	if r, _ := s.get(name{"ns", "a"}); r.digest(0) == "" || len(unpackPairs(r.labels)) != 1 || r.uid.text() != "uid-a" {
+		t.Errorf("%+v", r)
+	}
+	// Asked for, and changed, after the list brought it as foreign.
+	s.Update(meta("c", 6, ""))
+	out, err := transform(meta("c", 9, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.ask(name{"ns", "c"})
+	s.learn(meta("c", 7, ""))
+	s.Replace(append(list[:2:2], out), "9")
+	if got := s.state("a", "b", "c"); got != "a=3 b=3 c=+" {
+		t.Error(got)
 	}
 }
 
-// BenchmarkRemember reports what an object of an app costs in memory.
-func BenchmarkRemember(b *testing.B) {
-	fields := `{"f:metadata":{"f:labels":{"f:app":{},"f:kustomize.toolkit.fluxcd.io/name":{},"f:kustomize.toolkit.fluxcd.io/namespace":{}}},"f:spec":{"f:replicas":{},"f:selector":{}}}`
-	for b.Loop() {
-		b.StopTimer()
-		s := newStore(schema.GroupKind{Group: "apps", Kind: "Deployment"}, keeper{managers: managers})
-		s.wake = func(object.Ref) {}
-		const objects = 20000
-		before := heap()
-		b.StartTimer()
-		for i := range objects {
-			ns := fmt.Sprintf("team-%03d", i%1000)
-			m := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
-				Namespace: ns, Name: fmt.Sprintf("deployment-%05d", i), UID: types.UID(fmt.Sprintf("00000000-0000-0000-0000-%012d", i)), ResourceVersion: fmt.Sprint(i + 1),
-				Labels:      map[string]string{"app": "x", "kustomize.toolkit.fluxcd.io/name": "app-" + ns, "kustomize.toolkit.fluxcd.io/namespace": "flux-system"},
-				Annotations: map[string]string{"argocd.argoproj.io/tracking-id": fmt.Sprintf("app-%s:apps/Deployment:%s/deployment-%05d", ns, ns, i)},
-				ManagedFields: []metav1.ManagedFieldsEntry{
-					{Manager: manager, Operation: metav1.ManagedFieldsOperationApply, APIVersion: "apps/v1", FieldsV1: metav1.NewFieldsV1(fields)},
-					{Manager: "kube-controller-manager", Operation: metav1.ManagedFieldsOperationUpdate, Subresource: "status", FieldsV1: metav1.NewFieldsV1(fields)},
-				}}}
-			s.Update(m)
-		}
-		b.StopTimer()
-		b.ReportMetric(float64(heap()-before)/objects, "B/object")
-		if _, foreign := s.get(name{"x", "y"}); foreign {
-			b.Fatal("x/y exists")
-		}
-		b.StartTimer()
+// TestVanishedNames: names of what is gone are not kept for ever, and that does
+// no harm.
+func TestVanishedNames(t *testing.T) {
+	s := newScript()
+	s.list(1)
+	version := 1
+	next := func() int { version++; return version }
+	const many = 5 * wantedLeast
+	for i := range many {
+		n := fmt.Sprint("x", i)
+		s.Add(meta(n, next(), manager))
+		s.Delete(meta(n, next(), manager))
+	}
+	if kept := len(s.wanted.young) + len(s.wanted.old); kept > 2*wantedLeast {
+		t.Errorf("%d names are kept", kept)
+	}
+	s.told = nil
+	s.Add(meta("x0", next(), "")) // long forgotten: foreign
+	s.Add(meta(fmt.Sprint("x", many-1), next(), ""))
+	if got := s.state("x0", fmt.Sprint("x", many-1), "y"); got != fmt.Sprintf("x0=+ x%d=%d y=-", many-1, version) {
+		t.Error(got)
+	}
+	if len(s.told) != 1 {
+		t.Errorf("told %v", s.told)
 	}
 }
 
-func heap() uint64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
+func TestPacked(t *testing.T) {
+	for uid, packed := range map[types.UID]bool{"0c9f4c5e-8d0e-4a57-9bb2-6a1f2f3c4d5e": true, "0C9F4C5E-8d0e-4a57-9bb2-6a1f2f3c4d5e": false,
+		"3d9f4c5e-8d0e-4a57-9bb2-6a1f2f3c4d5e": false, "0c9f4c5e8d0e4a579bb26a1f2f3c4d5e": false, "uid-a": false, "": false,
+		"0123456789abcde": false, "0123456789abcdef": false, "=": false} {
+		if p := packUID(uid); p.text() != string(uid) || packed && len(p) != 16 {
+			t.Errorf("%q is %q in %d bytes", uid, p.text(), len(p))
+		}
+	}
+	keep := keeper{keys: []string{"a", "b", "long"}}
+	in := map[string]string{"a": "", "b": "x\x00\xffy", "long": strings.Repeat("z", 300)}
+	if out := asMap(unpackPairs(packPairs(keep.pairs(in)))); !maps.Equal(in, out) {
+		t.Errorf("got %q", out)
+	}
+	if out := unpackPairs(packPairs(nil)); out != nil {
+		t.Errorf("got %v", out)
+	}
 }

@@ -29,20 +29,52 @@ var (
 
 // How a watch that fails is tried again.
 const (
-	retryFirst = 50 * time.Millisecond
-	retryMost  = 5 * time.Second
-	listFor    = 2 * time.Minute // one page of a list
+	retryFirst   = 50 * time.Millisecond
+	retryMost    = 5 * time.Second
+	retryRefused = time.Minute      // at most, if the API server says no
+	steady       = 10 * time.Second // a watch that ran so long had worked
+	listFor      = 2 * time.Minute  // one page of a list
 )
+
+// errNotWatchable ends the watch of a kind that can only be read.
+var errNotWatchable = errors.New("this kind cannot be watched")
 
 // kindWatch keeps the store of one kind up to date.
 type kindWatch struct {
 	store *store
+	pace  pacer
 	kick  chan struct{} // something happened that makes another try worthwhile
 
 	mu     sync.Mutex
 	synced bool
 	err    error         // why it is not, of the last try
 	tried  chan struct{} // closed and renewed whenever synced or err is set
+	open   bool          // a watch runs
+	failed error         // why the last one could not be opened
+	since  time.Time     // when open last changed
+}
+
+// pacer slows down what is done again and again within a second. The reflector
+// itself does not wait before it opens another watch when it is told that the
+// history expired, and a broken server may say so every time.
+type pacer struct {
+	last  time.Time
+	delay time.Duration
+}
+
+func (p *pacer) wait(ctx context.Context) {
+	if time.Since(p.last) > time.Second+p.delay {
+		p.delay = 0
+	} else {
+		p.delay = min(max(2*p.delay, retryFirst), retryMost)
+		pause := time.NewTimer(p.delay)
+		defer pause.Stop()
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+		}
+	}
+	p.last = time.Now()
 }
 
 // track makes sure that a kind is watched.
@@ -52,7 +84,7 @@ func (c *Cluster) track(gk schema.GroupKind) *kindWatch {
 	if k := c.kinds[gk]; k != nil {
 		return k
 	}
-	k := &kindWatch{kick: make(chan struct{}, 1), tried: make(chan struct{})}
+	k := &kindWatch{kick: make(chan struct{}, 1), tried: make(chan struct{}), since: time.Now()}
 	k.store = newStore(gk, keeper{c.opts.Managers, c.opts.Keys, c.opts.Strip})
 	k.store.event, k.store.wake = c.opts.OnEvent, c.waiters.wake
 	k.store.all = gk == crdKind || gk == namespaceKind
@@ -86,11 +118,16 @@ func (c *Cluster) definitionChanged(name string) {
 	defer c.mu.Unlock()
 	for gk, k := range c.kinds {
 		if !ok || gk.Group == groupName {
-			select {
-			case k.kick <- struct{}{}:
-			default:
-			}
+			k.again()
 		}
+	}
+}
+
+// again has a watch that waits for its next try make it now.
+func (k *kindWatch) again() {
+	select {
+	case k.kick <- struct{}{}:
+	default:
 	}
 }
 
@@ -105,32 +142,49 @@ func (c *Cluster) keepWatching(gk schema.GroupKind, k *kindWatch) {
 		delay     = retryFirst
 	)
 	for ctx.Err() == nil {
+		began := time.Now()
 		info, found, err := c.discovery.lookup(ctx, gk)
-		switch {
-		case err == nil && !found:
-			err = errNotServed
-		case err == nil:
+		if err == nil && (!found || !info.watchable) {
+			// Only discovery can tell that a kind is gone, and its objects with
+			// it: a watch also ends for good when a version is served no more.
+			k.store.reset()
+			reflector, err = nil, errNotServed
+			if found {
+				err = errNotWatchable
+			}
+		} else if err == nil {
 			if gvr := info.gvr(gk.Group, ""); reflector == nil || gvr != resource {
 				resource = gvr
 				reflector = c.reflector(gvr, k)
 			}
 			err = reflector.ListAndWatchWithContext(ctx)
 		}
-		if err == nil { // it had worked: a watch that ended, or a history that expired
+		if err == nil && time.Since(began) > steady { // the history expired, or the server was restarted
 			delay = retryFirst
 			continue
 		}
-		if apierrors.IsNotFound(err) || errors.Is(err, errNotServed) {
+		most := retryMost
+		switch {
+		case err == nil: // it ends as soon as it begins
+		case apierrors.IsNotFound(err):
 			c.discovery.invalidate(gk.Group)
-			k.store.reset()
-			reflector, err = nil, errNotServed
+			k.set(false, errNotServed)
+		case errors.Is(err, errNotServed), errors.Is(err, errNotWatchable):
+			k.set(false, err)
+			if !c.discovery.changing(gk.Group) {
+				delay, most = discoveryFor, discoveryFor // a change of definitions is told
+			}
+		default:
+			k.set(false, err)
+			if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
+				most = retryRefused
+			}
 		}
-		k.set(false, err)
 		retry := time.NewTimer(wait.Jitter(delay, 0.2))
 		select {
 		case <-ctx.Done():
 		case <-retry.C:
-			delay = min(2*delay, retryMost)
+			delay = min(2*delay, most)
 		case <-k.kick:
 			delay = retryFirst
 		}
@@ -147,7 +201,11 @@ func (c *Cluster) reflector(gvr schema.GroupVersionResource, k *kindWatch) *cach
 			return client.List(ctx, options)
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			return client.Watch(ctx, options)
+			k.opening()
+			k.pace.wait(ctx)
+			w, err := client.Watch(ctx, options)
+			k.opened(err)
+			return w, err
 		},
 	}
 	return cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(lw, c.meta), &metav1.PartialObjectMetadata{},
@@ -180,16 +238,49 @@ func (k *kindWatch) set(synced bool, err error) {
 	k.tried = make(chan struct{})
 }
 
+// opening and opened note whether the watch runs.
+func (k *kindWatch) opening() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.open {
+		k.open, k.since = false, time.Now()
+	}
+}
+
+func (k *kindWatch) opened(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.failed = err
+	if err == nil {
+		k.open, k.since = true, time.Now()
+	}
+}
+
+// condition tells how the watch fares. A kind that is not served has no
+// objects, and one that cannot be watched is read: neither is stale.
+func (k *kindWatch) condition() WatchCondition {
+	objects := k.store.size()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	out := WatchCondition{Live: k.synced && k.open, Since: k.since, Objects: objects}
+	switch {
+	case errors.Is(k.err, errNotServed), errors.Is(k.err, errNotWatchable):
+		out.Live = true
+	case !out.Live && k.err != nil:
+		out.Err = k.err
+	case !out.Live:
+		out.Err = k.failed
+	}
+	return out
+}
+
 // ready waits until the store is filled. If it is not because an attempt
 // failed, the next attempt is made at once, and decides.
 func (k *kindWatch) ready(ctx context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.err != nil {
-		select {
-		case k.kick <- struct{}{}:
-		default:
-		}
+		k.again()
 	}
 	for first := true; !k.synced; first = false {
 		if k.err != nil && !first {

@@ -132,10 +132,11 @@ func (w *Writer) applyAgain(ctx context.Context, t target, before *unstructured.
 // before, if that is known.
 func (w *Writer) apply(ctx context.Context, t target, before *unstructured.Unstructured) (plan.Written, *metav1.PartialObjectMetadata, error) {
 	var horizon, last uint64
+	absent := false
 	if before == nil && t.store != nil {
-		horizon, last = t.store.standing(nameIn(t.ref))
+		horizon, last, absent = t.store.standing(nameIn(t.ref))
 	}
-	result, status := w.patch(ctx, t, before != nil)
+	result, status, resent := w.patch(ctx, t, before != nil)
 	var after *unstructured.Unstructured
 	var meta *metav1.PartialObjectMetadata
 	err := result.Error()
@@ -155,6 +156,9 @@ func (w *Writer) apply(ctx context.Context, t target, before *unstructured.Unstr
 	written := plan.Written{UID: string(meta.UID), ResourceVersion: meta.ResourceVersion,
 		Owned: ownership.Digest(meta.ManagedFields, t.opts.Manager), Created: status == http.StatusCreated}
 	version := number(meta.ResourceVersion)
+	if resent && absent && version > horizon {
+		written.Created = true // by the attempt of which the answer was lost
+	}
 	switch {
 	case written.Created:
 		written.Changed = true
@@ -175,20 +179,20 @@ func (w *Writer) apply(ctx context.Context, t target, before *unstructured.Unstr
 }
 
 // standing is how far the watch has come, and the version remembered of an
-// object; zeros if nothing is known.
-func (s *store) standing(n name) (horizon, version uint64) {
+// object, zeros if nothing is known; absent tells that there is no such object.
+func (s *store) standing(n name) (horizon, version uint64, absent bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r := s.records[n]; r != nil {
+	r := s.records[n]
+	_, foreign := s.others[s.hash(n)]
+	if r != nil {
 		version = r.version
 	}
-	return s.horizon, version
+	return s.horizon, version, s.listed && r == nil && !foreign
 }
 
 // patch sends the apply. whole asks for the object instead of its metadata.
-func (w *Writer) patch(ctx context.Context, t target, whole bool) (result rest.Result, status int) {
-	limited, cancel := w.bounded(ctx)
-	defer cancel()
+func (w *Writer) patch(ctx context.Context, t target, whole bool) (result rest.Result, status int, resent bool) {
 	accept := acceptMeta
 	if whole {
 		accept = acceptObject
@@ -198,9 +202,9 @@ func (w *Writer) patch(ctx context.Context, t target, whole bool) (result rest.R
 	if t.opts.DryRun {
 		r = r.Param("dryRun", "All")
 	}
-	result = r.Do(limited)
+	result, resent = w.send(ctx, r)
 	result.StatusCode(&status)
-	return result, status
+	return result, status, resent
 }
 
 func metaOf(u *unstructured.Unstructured) (*metav1.PartialObjectMetadata, error) {
@@ -248,14 +252,13 @@ func (w *Writer) replace(ctx context.Context, t target) (changed bool, err error
 		if err != nil {
 			return false, w.fail(ctx, t.op(), t.ref, t.object.Origin, err)
 		}
-		limited, cancel := w.bounded(ctx)
 		r := w.client.Put().AbsPath(t.path()...).SetHeader("Accept", acceptMeta).SetHeader("Content-Type", runtime.ContentTypeJSON).
 			Param("fieldManager", t.opts.Manager).Body(payload)
 		if t.opts.DryRun {
 			r = r.Param("dryRun", "All")
 		}
-		answer, err := decodeMeta(r.Do(limited))
-		cancel()
+		result, _ := w.send(ctx, r)
+		answer, err := decodeMeta(result)
 		if err == nil {
 			return answer.ResourceVersion != meta.ResourceVersion, nil
 		}

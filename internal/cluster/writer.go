@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/object"
@@ -49,9 +51,9 @@ func path(gvr schema.GroupVersionResource, namespaced bool, namespace, name stri
 	return segments
 }
 
-// bounded limits one request.
+// bounded limits one request. client-go would log what its caller is told.
 func (w *Writer) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, w.cluster.opts.Timeout, errNoAnswer)
+	return context.WithTimeoutCause(klog.NewContext(ctx, logr.Discard()), w.cluster.opts.Timeout, errNoAnswer)
 }
 
 // fail makes a failure of what came of op. Why ctx ended counts for more than
@@ -126,9 +128,8 @@ func (w *Writer) Get(ctx context.Context, ref object.Ref) (*unstructured.Unstruc
 }
 
 func (w *Writer) getObject(ctx context.Context, gvr schema.GroupVersionResource, namespaced bool, ref object.Ref) (*unstructured.Unstructured, error) {
-	limited, cancel := w.bounded(ctx)
-	defer cancel()
-	raw, err := body(w.client.Get().AbsPath(path(gvr, namespaced, ref.Namespace, ref.Name)...).SetHeader("Accept", acceptObject).Do(limited))
+	result, _ := w.send(ctx, w.client.Get().AbsPath(path(gvr, namespaced, ref.Namespace, ref.Name)...).SetHeader("Accept", acceptObject))
+	raw, err := body(result)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
@@ -152,10 +153,9 @@ func (w *Writer) GetMeta(ctx context.Context, ref object.Ref) (meta *metav1.Part
 	if err != nil || !found {
 		return nil, false, w.fail(ctx, "read", ref, object.Origin{}, err)
 	}
-	limited, cancel := w.bounded(ctx)
-	defer cancel()
 	gvr := info.gvr(ref.Group, "")
-	meta, err = decodeMeta(w.client.Get().AbsPath(path(gvr, info.namespaced, ref.Namespace, ref.Name)...).SetHeader("Accept", acceptMeta).Do(limited))
+	result, _ := w.send(ctx, w.client.Get().AbsPath(path(gvr, info.namespaced, ref.Namespace, ref.Name)...).SetHeader("Accept", acceptMeta))
+	meta, err = decodeMeta(result)
 	if apierrors.IsNotFound(err) {
 		return nil, false, nil
 	}
@@ -203,9 +203,8 @@ func body(result rest.Result) ([]byte, error) {
 
 // getRaw reads a path; its errors are not classified.
 func (w *Writer) getRaw(ctx context.Context, path string) ([]byte, error) {
-	limited, cancel := w.bounded(ctx)
-	defer cancel()
-	return body(w.client.Get().AbsPath(path).SetHeader("Accept", acceptObject).Do(limited))
+	result, _ := w.send(ctx, w.client.Get().AbsPath(path).SetHeader("Accept", acceptObject))
+	return body(result)
 }
 
 // Get reads an object as Plumb itself, nil if it does not exist.

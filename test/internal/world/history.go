@@ -52,6 +52,7 @@ type claim struct {
 	app, commit string
 	at          uint64
 	text        string
+	status      any
 }
 
 // follow watches until the test ends, over whatever becomes of the API server.
@@ -187,7 +188,7 @@ func (h *history) told(gvr schema.GroupVersionResource, u *unstructured.Unstruct
 	}
 	h.statuses[name] = status
 	if c, ok := claimOf(u); ok {
-		c.at = at
+		c.at, c.status = at, status
 		h.claims = append(h.claims, c)
 	}
 }
@@ -273,11 +274,24 @@ func (w *World) Claims() int {
 			continue
 		}
 		if live := h.at(c.app, c.at); !maps.Equal(live, state.Files[c.app]) {
-			w.T.Errorf("the status of %s said %q of %s at version %d, while the cluster held %s and the commit holds %s",
-				c.app, c.text, c.commit, c.at, show(live), show(state.Files[c.app]))
+			w.T.Errorf("the status of %s said %q of %s at version %d, while the cluster held %s and the commit holds %s\n%s\n%v",
+				c.app, c.text, c.commit, c.at, show(live), show(state.Files[c.app]), h.differences(c.at, live, state.Files[c.app]), c.status)
 		}
 	}
 	return checked
+}
+
+// differences tells the versions of what is not as it should be.
+func (h *history) differences(at uint64, live, want map[string]string) string {
+	var out strings.Builder
+	names := maps.Clone(live)
+	maps.Copy(names, want)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if a, there := live[name]; !there || a != want[name] {
+			fmt.Fprintf(&out, "%s: %+v\n", name, h.objects[name])
+		}
+	}
+	return out.String()
 }
 
 func show(files map[string]string) string {

@@ -270,14 +270,18 @@ func (w *World) Eventually(what string, check func(ctx context.Context) error) {
 	defer cancel()
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
+	var last error
 	for {
 		err := check(ctx)
 		if err == nil {
 			return
 		}
+		if last == nil || ctx.Err() == nil {
+			last = err // and not that this wait is over
+		}
 		select {
 		case <-ctx.Done():
-			w.T.Fatalf("%s: still not after %s: %v", what, Patience, err)
+			w.T.Fatalf("%s: still not after %s: %v", what, Patience, last)
 		case <-again.C:
 		}
 	}

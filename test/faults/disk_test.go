@@ -66,16 +66,9 @@ func diskFaults() []fault {
 		}
 	}
 	return []fault{
-		{name: "disk/full", says: both("no space left.*[Cc]ache"), begin: mounted(func(s *suite) func() {
+		{name: "disk/full", says: both("no space left on device.*cache directory"), begin: mounted(func(s *suite) func() {
 			s.must(s.disk.fill())
 			return func() { s.must(os.Remove(s.disk.ballast())) }
-		})},
-		{name: "disk/read-only", says: both("read-only file system.*[Cc]ache"), begin: mounted(func(s *suite) func() {
-			remount := func(flags uintptr) error {
-				return syscall.Mount("tmpfs", s.disk.dir, "tmpfs", syscall.MS_REMOUNT|flags, "size="+diskSize)
-			}
-			s.must(remount(syscall.MS_RDONLY))
-			return func() { s.must(remount(0)) }
 		})},
 		{name: "disk/cache-deleted", harmless: true, begin: func(s *suite) func() {
 			s.must(os.RemoveAll(s.disk.cache()))

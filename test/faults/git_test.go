@@ -103,7 +103,7 @@ func historyFaults() []fault {
 				next.ServeHTTP(w, r)
 			})
 		}},
-		{name: "history/branch-gone", quiet: true, says: both("main"), begin: func(s *suite) func() {
+		{name: "history/branch-gone", quiet: true, says: []saying{source(`no branch "main"`), application("HEAD of the repository points to no commit")}, begin: func(s *suite) func() {
 			s.Repo.Git("push", "--quiet", "origin", ":main")
 			s.Tell()
 			return func() {
@@ -138,8 +138,7 @@ func historyFaults() []fault {
 			}
 		}},
 		{name: "history/path-gone", quiet: true, says: []saying{kustomization("path not found"), application("path")}, begin: func(s *suite) func() {
-			s.PushWithout(world.Flux)
-			s.PushWithout(world.Argo)
+			s.PushWithout(world.Apps()...)
 			s.Tell()
 			return func() { s.Commit(s.random) }
 		}},

@@ -51,14 +51,12 @@ func (w *World) Push() string {
 	return w.push("change")
 }
 
-// PushWithout pushes a commit in which an app's whole directory is missing:
-// nothing that a person means by "deliver nothing".
-func (w *World) PushWithout(app string) string {
+// PushWithout pushes a commit in which the whole directories of apps are
+// missing: nothing that a person means by "deliver nothing".
+func (w *World) PushWithout(apps ...string) string {
 	w.T.Helper()
 	w.write()
-	if err := os.RemoveAll(filepath.Join(w.Repo.Dir, app)); err != nil {
-		w.T.Fatal(err)
-	}
+	w.Repo.Remove(apps...)
 	return w.push("the directory is gone")
 }
 

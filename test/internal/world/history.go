@@ -179,7 +179,9 @@ func (h *history) told(gvr schema.GroupVersionResource, u *unstructured.Unstruct
 			return
 		}
 		value, _, _ := unstructured.NestedString(u.Object, "data", "value")
-		h.objects[name] = append(versions, version{at, value, gone})
+		// What is being deleted cannot be kept: whoever looks after its
+		// dependents first lets it go.
+		h.objects[name] = append(versions, version{at, value, gone || u.GetDeletionTimestamp() != nil})
 		return
 	}
 	status := u.Object["status"]

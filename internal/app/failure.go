@@ -33,6 +33,7 @@ const (
 	ReasonUnsupported      Reason = "Unsupported"      // it asks for what this version cannot do
 	ReasonSourceNotFound   Reason = "SourceNotFound"   // the referenced source resource does not exist
 	ReasonSourceNotReady   Reason = "SourceNotReady"   // it exists and never delivered a revision
+	ReasonSourceLost       Reason = "SourceLost"       // what was fetched has gone from the cache
 	ReasonUnreachable      Reason = "Unreachable"      // the repository does not answer
 	ReasonAuthentication   Reason = "Authentication"   // credentials are missing or refused
 	ReasonRefNotFound      Reason = "RefNotFound"      // the ref resolves to nothing

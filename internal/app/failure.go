@@ -90,6 +90,20 @@ func (f *Failure) WithHint(format string, args ...any) *Failure {
 	return f
 }
 
+// Passes reports whether f is not the app's doing and ends without it: an API
+// server that is away or in trouble, someone who was faster, a cache that was
+// emptied. Such a failure is tried again soon and uses up none of the tries
+// that a policy grants.
+func (f *Failure) Passes() bool {
+	switch f.Reason {
+	case ReasonClusterDown, ReasonConflict, ReasonSourceLost:
+		return true
+	case ReasonInternal, ReasonTimeout: // what the API server answers when it is in trouble
+		return f.Stage == StageObserve || f.Stage == StageApply || f.Stage == StagePrune
+	}
+	return false
+}
+
 // Error is the message of the cause; the hint is not part of it.
 func (f *Failure) Error() string { return f.Err.Error() }
 

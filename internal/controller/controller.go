@@ -131,6 +131,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	c.ctx = ctx
 	c.startEvents()
 	defer c.events.Shutdown()
+	c.awaitDefinitions(ctx)
 	for _, w := range c.watches() {
 		informer := c.informer(w)
 		if _, err := informer.AddEventHandler(handler(w)); err != nil {

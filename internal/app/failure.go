@@ -33,6 +33,7 @@ const (
 	ReasonUnsupported      Reason = "Unsupported"      // it asks for what this version cannot do
 	ReasonSourceNotFound   Reason = "SourceNotFound"   // the referenced source resource does not exist
 	ReasonSourceNotReady   Reason = "SourceNotReady"   // it exists and never delivered a revision
+	ReasonSourceLost       Reason = "SourceLost"       // what was fetched has gone from the cache
 	ReasonUnreachable      Reason = "Unreachable"      // the repository does not answer
 	ReasonAuthentication   Reason = "Authentication"   // credentials are missing or refused
 	ReasonRefNotFound      Reason = "RefNotFound"      // the ref resolves to nothing
@@ -87,6 +88,20 @@ func Fail(stage Stage, reason Reason, format string, args ...any) *Failure {
 func (f *Failure) WithHint(format string, args ...any) *Failure {
 	f.Hint = fmt.Sprintf(format, args...)
 	return f
+}
+
+// Passes reports whether f is not the app's doing and ends without it: an API
+// server that is away or in trouble, someone who was faster, a cache that was
+// emptied. Such a failure is tried again soon and uses up none of the tries
+// that a policy grants.
+func (f *Failure) Passes() bool {
+	switch f.Reason {
+	case ReasonClusterDown, ReasonConflict, ReasonSourceLost:
+		return true
+	case ReasonInternal, ReasonTimeout: // what the API server answers when it is in trouble
+		return f.Stage == StageObserve || f.Stage == StageApply || f.Stage == StagePrune
+	}
+	return false
 }
 
 // Error is the message of the cause; the hint is not part of it.

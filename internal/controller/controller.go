@@ -67,6 +67,7 @@ type Controller struct {
 	readers map[app.SourceID]map[app.ID]bool           // apps that a source without a resource is kept for
 	inline  map[app.ID]app.SourceID
 	secrets map[string]argo.SecretData
+	heeded  map[resourceKey]heededSecret
 	asides  chan struct{} // bounds writes beside the watches
 	writes  sync.Map      // resourceKey → *sync.Mutex: one status writer at a time
 }
@@ -101,7 +102,7 @@ func New(opts Options) (*Controller, error) {
 		argo:    argo.Options{ControlNamespace: opts.ControlNamespace},
 		latest:  map[resourceKey]*unstructured.Unstructured{},
 		readers: map[app.SourceID]map[app.ID]bool{}, inline: map[app.ID]app.SourceID{},
-		secrets: map[string]argo.SecretData{}, asides: make(chan struct{}, 8),
+		secrets: map[string]argo.SecretData{}, heeded: map[resourceKey]heededSecret{}, asides: make(chan struct{}, 8),
 	}, nil
 }
 
@@ -134,6 +135,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	c.ctx = ctx
 	c.startEvents()
 	defer c.events.Shutdown()
+	c.awaitDefinitions(ctx)
 	for _, w := range c.watches() {
 		informer := c.informer(w)
 		if _, err := informer.AddEventHandler(handler(w)); err != nil {

@@ -45,7 +45,8 @@ func (c *Controller) setGitRepository(u *unstructured.Unstructured) {
 }
 
 // fluxCredentials reads the Secret of a source. It is read when the source
-// changes and when a look at it fails, never just because time passes.
+// changes, when a look at it fails, and when it changes after that (heed),
+// never just because time passes.
 func (c *Controller) fluxCredentials(ctx context.Context, namespace, name, url string) app.Credentials {
 	ctx, cancel := c.request(ctx)
 	defer cancel()
@@ -65,6 +66,7 @@ func (c *Controller) removedGitRepository(u *unstructured.Unstructured) {
 	c.feeding.Lock()
 	defer c.feeding.Unlock()
 	c.forget(gitRepositoryResource)(u)
+	c.heed(u, nil)
 	c.engine.RemoveSource(app.SourceID{Kind: flux.KindGitRepository, Namespace: u.GetNamespace(), Name: u.GetName()})
 }
 
@@ -81,6 +83,7 @@ func (c *Controller) PublishSource(ctx context.Context, r app.SourceReport) erro
 			return err
 		}
 		c.emit(u, events)
+		c.heed(u, r.Failure)
 		if _, secret := flux.SecretRef(u); secret && r.Failure != nil {
 			if u := c.find(gitRepositoryResource, r.ID.Namespace, r.ID.Name); u != nil {
 				c.setGitRepository(u) // the Secret may have changed

@@ -150,9 +150,7 @@ func (e *Engine) next(a *state, rep app.Report) time.Time {
 	case deleting:
 		// No policy speaks of it, and nothing else would take it up again.
 		wait = passing.After(a.failedAgain())
-	case f.Reason == app.ReasonClusterDown || f.Reason == app.ReasonConflict:
-		// Not the app's doing, and over by itself: the policy's wait is for
-		// what someone has to mend.
+	case f.Passes(): // the policy's wait is for what someone has to mend
 		wait = passing.After(a.failedAgain())
 	case f.Retry.After > 0:
 		wait = f.Retry.After

@@ -102,7 +102,7 @@ func (r *run) line(ctx context.Context) (app.Report, bool) {
 	}
 
 	// render
-	rendered, failure := r.render(ctx, src)
+	rendered, failure := r.renderOrRegain(ctx, src)
 	if failure != nil {
 		return end(failure)
 	}

@@ -216,7 +216,8 @@ func (s *sourceLoop) once() time.Duration {
 		}
 	}
 	if failure != nil && !failure.Retry.Never {
-		return min(sourceBackoff.After(failures-1), max(src.Interval, time.Second))
+		wait := min(sourceBackoff.After(failures-1), max(src.Interval, time.Second))
+		return max(wait, failure.Retry.After) // the server may have said when to come back
 	}
 	if src.Interval <= 0 || failure != nil {
 		return never

@@ -154,6 +154,8 @@ func TestNext(t *testing.T) {
 		{"a growing one", growing, app.Report{Failure: refused, Attempt: tried(1)}, false, 20 * time.Second},
 		{"tries are used up", growing, app.Report{Failure: refused, Attempt: tried(2)}, false, -1},
 		{"the API server is away", growing, app.Report{Failure: fail(app.StageObserve, app.ReasonClusterDown)}, false, time.Second},
+		{"the API server is in trouble", fixed, app.Report{Failure: fail(app.StageApply, app.ReasonInternal)}, false, time.Second},
+		{"the cache was emptied", fixed, app.Report{Failure: fail(app.StageFetch, app.ReasonSourceLost)}, false, time.Second},
 		{"a look that failed", growing, app.Report{Failure: fail(app.StageObserve, app.ReasonInternal)}, false, time.Second},
 		{"a look that was not permitted", growing, app.Report{Failure: fail(app.StageObserve, app.ReasonForbidden)}, false, time.Second},
 		{"a rendering that failed", growing, app.Report{Failure: fail(app.StageRender, app.ReasonBuild)}, false, -1},

@@ -69,9 +69,22 @@ func Decide(spec app.Spec, s Situation) Intent {
 		in.Heals = 0 // no backoff, or calm for long enough to begin anew
 	}
 	if in.Heals > 0 {
-		in.NotBefore = last.Finished.Add(backoff.After(in.Heals - 1))
+		in.NotBefore = s.after(backoff.After(in.Heals - 1))
 	}
 	return in
+}
+
+// skew is how far apart the clocks of machines may be that are right.
+const skew = time.Minute
+
+// after is the time that a wait since the last attempt is over. An attempt
+// that ended in the future was noted by a clock that was wrong: waiting for
+// that time to come could take years.
+func (s Situation) after(wait time.Duration) time.Time {
+	if s.LastSync.Finished.After(s.Now.Add(skew)) {
+		return time.Time{}
+	}
+	return s.LastSync.Finished.Add(wait)
 }
 
 func decideRetry(spec app.Spec, s Situation, in Intent) Intent {
@@ -86,7 +99,7 @@ func decideRetry(spec app.Spec, s Situation, in Intent) Intent {
 		in.Apply = true
 		switch s.Cause {
 		case app.CauseDrift, app.CauseHealth:
-			in.NotBefore = last.Finished.Add(policy.RetryInterval)
+			in.NotBefore = s.after(policy.RetryInterval)
 		}
 		return in
 	}
@@ -97,6 +110,6 @@ func decideRetry(spec app.Spec, s Situation, in Intent) Intent {
 		return in
 	}
 	in.Apply = true
-	in.NotBefore = last.Finished.Add(policy.Retry.After(in.Retry))
+	in.NotBefore = s.after(policy.Retry.After(in.Retry))
 	return in
 }

@@ -222,6 +222,9 @@ func TestDecide(t *testing.T) {
 	ok := &app.Attempt{Revision: "a", SpecHash: "h", Finished: now.Add(-time.Minute), Succeeded: true}
 	failed := &app.Attempt{Revision: "a", SpecHash: "h", Finished: now.Add(-time.Minute), Retries: 1}
 	healed := &app.Attempt{Revision: "a", SpecHash: "h", Finished: now.Add(-time.Second), Succeeded: true, Heals: 2}
+	healedLater := &app.Attempt{Revision: "a", SpecHash: "h", Finished: now.AddDate(1, 0, 0), Succeeded: true, Heals: 2}
+	failedLater := &app.Attempt{Revision: "a", SpecHash: "h", Finished: now.AddDate(1, 0, 0), Retries: 1}
+	failedSkewed := &app.Attempt{Revision: "a", SpecHash: "h", Finished: now.Add(10 * time.Second), Retries: 1}
 	calm := &app.Attempt{Revision: "a", SpecHash: "h", Finished: now.Add(-time.Hour), Succeeded: true, Heals: 7}
 	argo := app.Policy{Mode: app.ModeEnforce, Prune: true, RetryLimit: 5,
 		Retry:       app.Backoff{Initial: 5 * time.Second, Factor: 2, Max: 3 * time.Minute},
@@ -256,6 +259,11 @@ func TestDecide(t *testing.T) {
 			plan.Intent{Apply: true, Retry: 2, Prune: true, NotBefore: now}},
 		{"what stood against it has come about: no wait", flux, nil, failed, "a", app.CauseDepends, plan.Intent{Apply: true, Retry: 1, Prune: true}},
 		{"the same with a backoff", argo, nil, failed, "a", app.CauseDepends, plan.Intent{Apply: true, Retry: 1, Prune: true}},
+		{"healed in the future", argo, nil, healedLater, "a", app.CauseDrift, plan.Intent{Apply: true, Heal: true, Heals: 2, Prune: true}},
+		{"failed in the future", argo, nil, failedLater, "a", app.CauseStart, plan.Intent{Apply: true, Retry: 2, Prune: true}},
+		{"failed in the future, fixed interval", flux, nil, failedLater, "a", app.CauseDrift, plan.Intent{Apply: true, Retry: 2, Prune: true}},
+		{"clocks may differ by a little", argo, nil, failedSkewed, "a", app.CauseStart,
+			plan.Intent{Apply: true, Retry: 2, Prune: true, NotBefore: now.Add(30 * time.Second)}},
 		{"no backoff heals at once always", flux, nil, healed, "a", app.CauseDrift, plan.Intent{Apply: true, Heal: true, Prune: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -229,6 +229,9 @@ func attempt(in Input) *app.SyncAttempt {
 		Partial: in.Plan.Partial, Pruned: in.Intent.Prune, DryRun: in.Intent.DryRun,
 		RetryNumber: in.Intent.Retry,
 	}
+	if in.Failure != nil && in.Failure.Passes() && a.Retries > 0 {
+		a.Retries-- // it counts for nothing
+	}
 	if in.Intent.Heal {
 		a.Heals = in.Intent.Heals + 1
 	}

@@ -247,6 +247,8 @@ func TestAttemptAndWhatIsRemembered(t *testing.T) {
 			"ok 1 of 1 objects written; b ok; b"},
 		{"failed", report.Input{Executed: true, Intent: plan.Intent{Apply: true, Retry: 2}, Plan: plan.Plan{Groups: write}, Failure: broken},
 			"failed no retry 2; b failed retry 2; a"},
+		{"failed for want of a cluster: no try is used up", report.Input{Executed: true, Intent: plan.Intent{Apply: true, Retry: 2},
+			Plan: plan.Plan{Groups: write}, Failure: app.Fail(app.StageApply, app.ReasonClusterDown, "away")}, "failed away retry 1; b failed retry 1; a"},
 		{"refused", report.Input{Intent: plan.Intent{Apply: true, Retry: 1}, Plan: plan.Plan{Refused: broken}, Failure: broken},
 			"failed no retry 1; b failed retry 1; a"},
 		{"refused before it is time to try again", report.Input{Early: true, Intent: plan.Intent{Apply: true, Retry: 1}, Plan: plan.Plan{Refused: broken},

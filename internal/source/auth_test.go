@@ -89,6 +89,17 @@ func TestHTTPStatus(t *testing.T) {
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("<html>")) }))
 	defer page.Close()
 	wantFailure(t, resolveError(t, s, app.Source{URL: page.URL + "/x"}), app.ReasonRepoNotFound)
+
+	dressed := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/x-git-upload-pack-advertisement")
+		w.Write([]byte("<html>"))
+	}))
+	defer dressed.Close()
+	err := resolveError(t, s, app.Source{URL: dressed.URL + "/x"})
+	wantFailure(t, err, app.ReasonUnreachable)
+	if !strings.Contains(err.Error(), "not of the Git protocol") {
+		t.Error(err)
+	}
 	_ = o
 }
 

@@ -246,7 +246,7 @@ func TestUnknownCommitLeavesTheCacheAlone(t *testing.T) {
 	s := newStore(t)
 	_, repo := resolve(t, s, o.source(app.GitRef{}))
 	_, err := repo.Tree(strings.Repeat("ab", 20))
-	wantFailure(t, err, app.ReasonSourceNotReady)
+	wantFailure(t, err, app.ReasonSourceLost)
 	_, err = repo.Tree("main")
 	wantFailure(t, err, app.ReasonInternal)
 	resolve(t, s, o.source(app.GitRef{}))

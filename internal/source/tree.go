@@ -62,8 +62,8 @@ func (r *Repo) Tree(commit string) (*Tree, error) {
 	}
 	id := plumbing.NewHash(commit)
 	if !objs.Has(id) {
-		return nil, app.Fail(app.StageFetch, app.ReasonSourceNotReady, "%s: commit %s is not in the cache", r.addr, commit).
-			WithHint("Nothing needs to be done: the next look fetches it again.")
+		return nil, app.Fail(app.StageFetch, app.ReasonSourceLost, "%s: commit %s is not in the cache", r.addr, commit).
+			WithHint("Nothing needs to be done: it will be fetched again.")
 	}
 	c, err := commitAt(objs, id)
 	if err != nil {
@@ -77,8 +77,8 @@ func (r *Repo) readFailure(err error) error {
 	if !r.lost(err) {
 		return app.Fail(app.StageFetch, app.ReasonInternal, "%s: %w", r.addr, err)
 	}
-	return app.Fail(app.StageFetch, app.ReasonSourceNotReady, "%s: the cached repository was cleaned away or is damaged: %w", r.addr, err).
-		WithHint("Nothing needs to be done: the next look fetches it again.")
+	return app.Fail(app.StageFetch, app.ReasonSourceLost, "%s: the cached repository was cleaned away or is damaged: %w", r.addr, err).
+		WithHint("Nothing needs to be done: it will be fetched again.")
 }
 
 // ID is the object id of the whole tree. Trees of equal id hold the same files.

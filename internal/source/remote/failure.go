@@ -44,7 +44,8 @@ func failure(ctx context.Context, addr giturl.Address, err error) *app.Failure {
 	)
 	switch {
 	case errors.As(err, &install):
-		return fail(app.ReasonInternal, "storing the fetched objects: %w", install.err)
+		return fail(app.ReasonInternal, "storing the fetched objects: %w", install.err).
+			WithHint("Check that the cache directory can be written and has space.")
 	case errors.As(err, &authority):
 		return fail(app.ReasonUnreachable, "the server's certificate is signed by an authority that is not trusted").
 			WithHint("Add the authority's certificate as ca.crt to the Secret of the source.")

@@ -153,6 +153,9 @@ func serverWords(err error) error {
 	if errors.As(err, &odd) {
 		return fmt.Errorf("the answer is not of the Git protocol: %s", clean(odd.Msg))
 	}
+	if errors.Is(err, pktline.ErrInvalidPktLen) {
+		return errors.New("the answer is not of the Git protocol, or was cut off")
+	}
 	if text, ok := strings.CutPrefix(err.Error(), "unexpected error: "); ok { // from the side band
 		return &refusal{clean(text)}
 	}

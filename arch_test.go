@@ -19,7 +19,7 @@ const module = "plumb.dev/plumb/"
 // that further. A package that is not listed fails the test.
 var layers = [][]string{
 	pure,
-	{"internal/render", "internal/rendercache", "internal/source", "internal/cluster", "internal/apply"},
+	{"internal/render", "internal/rendercache", "internal/source", "internal/cluster", "internal/apply", "internal/resident"},
 	{"internal/engine"},
 	{"internal/controller", "internal/sandbox", "internal/install", "api", "examples"},
 	{"internal/server", "internal/up"},

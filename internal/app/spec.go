@@ -91,6 +91,9 @@ type Render struct {
 	Kustomize Kustomize
 	// Name and Revision are for build variables and messages.
 	Name, Revision string
+	// Owner is whose rendering it is: how long the last one took decides with
+	// whom the next one shares. It has no part in what is rendered.
+	Owner string
 }
 
 // RenderMode is how a directory is read.

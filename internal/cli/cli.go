@@ -124,7 +124,7 @@ func commands(p *program) []*cobra.Command {
 		reconcileCommand(p), syncCommand(p), suspendCommand(p), resumeCommand(p),
 		buildCommand(p),
 		upCommand(p), serveCommand(p), installCommand(p),
-		versionCommand(p),
+		versionCommand(p), renderWorkerCommand(),
 	}
 }
 

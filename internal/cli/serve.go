@@ -16,6 +16,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
+	"plumb.dev/plumb/internal/render/worker"
+	"plumb.dev/plumb/internal/resident"
 	"plumb.dev/plumb/internal/sandbox/child"
 	"plumb.dev/plumb/internal/server"
 	"plumb.dev/plumb/internal/source/webhook"
@@ -29,6 +31,7 @@ type serveOptions struct {
 	argoNamespace     string
 	localRepositories bool
 	remoteBases       bool
+	renderWorkers     int
 	logFormat         string
 	logLevel          string
 	pprof             string
@@ -61,6 +64,7 @@ kubeconfig. The definitions must be installed there: see plumb install.`,
 	flags.StringVar(&opts.argoNamespace, "argo-namespace", "argocd", "`NAMESPACE` of Argo CD's projects and repository Secrets")
 	flags.BoolVar(&opts.localRepositories, "allow-local-repositories", false, "allow repositories that are directories of this machine (file://)")
 	flags.BoolVar(&opts.remoteBases, "allow-remote-bases", false, "allow kustomizations to build on other Git repositories, and fetch those without credentials")
+	flags.IntVar(&opts.renderWorkers, "render-workers", 0, "render in up to `N` processes at a time (default: one for each CPU, 2 to 4)")
 	flags.StringVar(&opts.logFormat, "log-format", "json", "json or text")
 	flags.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.BoolVar(&opts.supervised, "until-stdin-closes", false, "report on standard output, and end when standard input does")
@@ -108,6 +112,9 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 	if err != nil {
 		return err
 	}
+	if err := checkRenderWorkers(opts.renderWorkers); err != nil {
+		return err
+	}
 	secrets, err := webhookSecrets(opts.secrets)
 	if err != nil {
 		return err
@@ -127,10 +134,11 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 		Config: config, Dir: cache, Listen: opts.listen, Secrets: secrets,
 		LocalSources: opts.localRepositories, RemoteBases: opts.remoteBases, ControlNamespace: opts.argoNamespace,
 		Version: p.build.Version, Program: program, Log: log,
+		Render:    worker.Options{Args: []string{renderWorkerName}, Workers: opts.renderWorkers, Log: log},
 		Listening: func(a net.Addr) { address = "http://" + a.String() },
 		Delivering: func() {
 			log.Info("delivering", "cluster", config.Host, "http", address, "version", p.build.Version)
-			returnMemory() // before anyone looks
+			resident.Return() // before anyone looks
 			ready(address)
 			go staySmall(ctx)
 		},
@@ -159,11 +167,19 @@ func staySmall(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if first || fileMemory() > many {
-			returnMemory()
+		if first || resident.FileBytes() > many {
+			resident.Return()
 		}
 		timer.Reset(later)
 	}
+}
+
+func checkRenderWorkers(n int) error {
+	const most = 64 // each may take 512 MiB
+	if n < 0 || n > most {
+		return usage("--render-workers %d is not possible", n).hint("choose 1 to %d, or leave it out", most)
+	}
+	return nil
 }
 
 // serverConfig prefers the cluster that the process runs in, unless another is

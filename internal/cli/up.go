@@ -25,6 +25,7 @@ type upOptions struct {
 	noSample, remoteBases             bool
 	pprof                             string // of the engine
 	gitPort, httpPort, kubernetesPort int
+	renderWorkers                     int
 }
 
 func upCommand(p *program) *cobra.Command {
@@ -63,6 +64,7 @@ not looked at.`,
 	flags.IntVar(&opts.kubernetesPort, "kubernetes-port", 0, "`PORT` of the Kubernetes API (default: likewise)")
 	flags.StringVar(&opts.pprof, "pprof", "", "loopback `ADDRESS` for profiles of the engine")
 	_ = flags.MarkHidden("pprof")
+	flags.IntVar(&opts.renderWorkers, "render-workers", 0, "render in up to `N` processes at a time (default: one for each CPU, 2 to 4)")
 	_ = cmd.MarkFlagDirname("data")
 	return cmd
 }
@@ -78,6 +80,9 @@ func (p *program) up(ctx context.Context, out, stderr io.Writer, opts upOptions)
 	if opts.path != "" && opts.repo == "" {
 		return usage("--path is a directory of the repository that --repo names").hint("give --repo too")
 	}
+	if err := checkRenderWorkers(opts.renderWorkers); err != nil {
+		return err
+	}
 	if opts.repo != "" && opts.noSample {
 		return usage("--repo and --no-sample exclude each other").hint("--repo alone leaves the sample out")
 	}
@@ -91,7 +96,8 @@ func (p *program) up(ctx context.Context, out, stderr io.Writer, opts upOptions)
 	running, err := up.Start(ctx, up.Options{
 		Executable: p.env.Executable, Data: opts.data, Repo: opts.repo, Path: opts.path, NoSample: opts.noSample, RemoteBases: opts.remoteBases,
 		Kubeconfig: p.kubeconfig, Context: p.context,
-		GitPort: opts.gitPort, HTTPPort: opts.httpPort, KubernetesPort: opts.kubernetesPort, Pprof: opts.pprof,
+		RenderWorkers: opts.renderWorkers,
+		GitPort:       opts.gitPort, HTTPPort: opts.httpPort, KubernetesPort: opts.kubernetesPort, Pprof: opts.pprof,
 		Progress: stderr, Terminal: p.env.ErrorTerminal, Notice: live.notice,
 	})
 	if problem := (*up.Problem)(nil); errors.As(err, &problem) {

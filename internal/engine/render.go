@@ -16,7 +16,7 @@ import (
 // from the same files is not rendered again.
 func (r *run) render(ctx context.Context, src sourceNow) (rendering, *app.Failure) {
 	spec := r.spec.Render
-	spec.Name, spec.Revision = r.spec.ID.Name, src.revision.Commit
+	spec.Name, spec.Revision, spec.Owner = r.spec.ID.Name, src.revision.Commit, r.spec.ID.String()
 	spec.Kustomize.AllowRemoteBases = r.e.opts.Bases != nil
 	key := renderKey(r.spec, src)
 	r.read = inputs{}

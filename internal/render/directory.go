@@ -21,10 +21,8 @@ func (r *rendering) manifests(dir string) ([]object.Object, error) {
 		return nil, err
 	}
 	var objects []object.Object
-	err = r.walk(dir, r.spec.Directory.Recurse, func(name string) error {
-		if !selected.has(strings.TrimPrefix(name, dir+"/")) {
-			return nil
-		}
+	wanted := func(name string) bool { return selected.has(strings.TrimPrefix(name, dir+"/")) }
+	err = r.walk(dir, r.spec.Directory.Recurse, wanted, func(name string) error {
 		found, err := r.manifest(name)
 		objects = append(objects, found...)
 		if err == nil && len(objects) > r.files.opts.MaxObjects {
@@ -35,13 +33,20 @@ func (r *rendering) manifests(dir string) ([]object.Object, error) {
 	return objects, err
 }
 
-// walk calls visit for the files of dir, by name. Links to files are followed,
-// links to directories are not.
-func (r *rendering) walk(dir string, recurse bool, visit func(name string) error) error {
+// walk calls visit for the wanted files of dir, by name. Links to files are
+// followed, links to directories are not.
+func (r *rendering) walk(dir string, recurse bool, wanted func(name string) bool, visit func(name string) error) error {
 	entries, err := r.files.list(dir)
 	if err != nil {
 		return err
 	}
+	var names []string
+	for _, entry := range entries {
+		if name := path.Join(dir, entry.Name()); entry.Type().IsRegular() && wanted(name) {
+			names = append(names, name)
+		}
+	}
+	r.files.ahead(names)
 	for _, entry := range entries {
 		name := path.Join(dir, entry.Name())
 		if entry.Type()&fs.ModeSymlink != 0 {
@@ -54,10 +59,13 @@ func (r *rendering) walk(dir string, recurse bool, visit func(name string) error
 			}
 		} else if entry.IsDir() {
 			if recurse {
-				if err := r.walk(name, recurse, visit); err != nil {
+				if err := r.walk(name, recurse, wanted, visit); err != nil {
 					return err
 				}
 			}
+			continue
+		}
+		if !wanted(name) {
 			continue
 		}
 		if err := visit(name); err != nil {

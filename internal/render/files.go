@@ -35,6 +35,17 @@ func newFiles(ctx context.Context, tree fs.FS, opts Options) *files {
 	return &files{ctx: ctx, tree: tree, links: links, opts: opts, plain: map[string]bool{}, seen: map[string]bool{}}
 }
 
+// foreseeing is a tree that is far away, and can fetch at once what it would be
+// asked for one by one.
+type foreseeing interface{ Ahead(names []string) }
+
+// ahead says which names will be looked at next. It is a hint only.
+func (f *files) ahead(names []string) {
+	if tree, ok := f.tree.(foreseeing); ok && len(names) > 0 && f.alive() == nil {
+		tree.Ahead(names[:min(len(names), f.opts.MaxFiles)])
+	}
+}
+
 func (f *files) stop(err error) error {
 	if f.stopped == nil {
 		f.stopped = err
@@ -50,15 +61,20 @@ func (f *files) alive() error {
 	if f.ctx.Err() == nil {
 		return nil
 	}
-	cause := context.Cause(f.ctx)
+	return f.stop(Stopped(f.ctx))
+}
+
+// Stopped is the failure of a rendering whose context has ended.
+func Stopped(ctx context.Context) *app.Failure {
+	cause := context.Cause(ctx)
 	var why *app.Failure
 	switch {
 	case errors.As(cause, &why):
-		return f.stop(why)
+		return why
 	case errors.Is(cause, context.DeadlineExceeded):
-		return f.stop(failure(app.ReasonTimeout, "rendering took longer than allowed"))
+		return failure(app.ReasonTimeout, "rendering took longer than allowed")
 	}
-	return f.stop(failure(app.ReasonTerminated, "rendering was stopped: %w", cause))
+	return failure(app.ReasonTerminated, "rendering was stopped: %w", cause)
 }
 
 var errEscape = errors.New("the link leaves the source tree")
@@ -177,6 +193,15 @@ func (f *files) peek(name string) []byte {
 
 // kustomizationNames are the names of a kustomization file.
 var kustomizationNames = []string{"kustomization.yaml", "kustomization.yml", "Kustomization"}
+
+// appendKustomizationFiles appends the paths that a kustomization file of dir
+// can have.
+func appendKustomizationFiles(to []string, dir string) []string {
+	for _, name := range kustomizationNames {
+		to = append(to, path.Join(dir, name))
+	}
+	return to
+}
 
 // kustomizationFile names the kustomization file of a directory, "" if it has
 // none.

@@ -3,6 +3,7 @@ package render
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"math"
 	"path"
@@ -206,6 +207,7 @@ func (r *rendering) generated(dir string) ([]object.Object, error) {
 		if err != nil {
 			return err
 		}
+		r.files.ahead(namesToScan(from, entries))
 		for _, entry := range entries {
 			name, ref := path.Join(from, entry.Name()), path.Join(below, entry.Name())
 			if !entry.IsDir() {
@@ -239,4 +241,18 @@ func (r *rendering) generated(dir string) ([]object.Object, error) {
 		return nil, err
 	}
 	return r.build(r.preflight(), k, dir, path.Join(dir, kustomizationNames[0]))
+}
+
+// namesToScan are what generated looks at in a directory.
+func namesToScan(dir string, entries []fs.DirEntry) []string {
+	var names []string
+	for _, entry := range entries {
+		name := path.Join(dir, entry.Name())
+		if entry.IsDir() {
+			names = appendKustomizationFiles(names, name)
+		} else if ext := path.Ext(name); ext == ".yaml" || ext == ".yml" {
+			names = append(names, name)
+		}
+	}
+	return names
 }

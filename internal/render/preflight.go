@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"io/fs"
 	"net/url"
 	"path"
 	"regexp"
@@ -73,6 +74,7 @@ func (p *preflight) visit(k kustomizationAt) error {
 		return p.unsupported(k, "helmCharts", "", "Helm charts are not inflated inside a kustomization").
 			WithHint("deliver the chart as an app of its own, or commit its rendered manifests")
 	}
+	p.files.ahead(p.names(k))
 	for _, step := range []func(kustomizationAt) error{p.bases, p.plugins, p.sources} {
 		if err := step(k); err != nil {
 			return err
@@ -148,9 +150,11 @@ func (p *preflight) base(k kustomizationAt, field, ref string, fileAllowed bool)
 	return p.visit(kustomizationAt{Kustomization: base, dir: name, file: file, plugins: k.plugins})
 }
 
-// sources checks the files that a kustomization reads besides its resources.
-func (p *preflight) sources(k kustomizationAt) error {
-	type source struct{ field, ref string }
+// source is a field of a kustomization that names a file.
+type source struct{ field, ref string }
+
+// sourcesOf lists the files that a kustomization reads besides its resources.
+func sourcesOf(k kustomizationAt) []source {
 	var refs []source
 	add := func(field string, values ...string) {
 		for _, v := range values {
@@ -198,7 +202,12 @@ func (p *preflight) sources(k kustomizationAt) error {
 	for _, g := range k.SecretGenerator {
 		generator("secretGenerator", g.KvPairSources)
 	}
-	for _, s := range refs {
+	return refs
+}
+
+// sources checks the files that a kustomization reads besides its resources.
+func (p *preflight) sources(k kustomizationAt) error {
+	for _, s := range sourcesOf(k) {
 		_, isDir, err := p.local(k, s.field, s.ref)
 		if err == nil && isDir {
 			err = p.refuse(k, s.field, s.ref, "%s is a directory, not a file", s.ref)
@@ -208,6 +217,32 @@ func (p *preflight) sources(k kustomizationAt) error {
 		}
 	}
 	return nil
+}
+
+// names are what k refers to in the tree, and what it will be looked for there
+// if that is a directory.
+func (p *preflight) names(k kustomizationAt) []string {
+	var names []string
+	add := func(ref string, mayBeDirectory bool) {
+		name := path.Join(k.dir, ref)
+		if ref == "" || path.IsAbs(ref) || isRemote(ref) || !fs.ValidPath(name) {
+			return
+		}
+		names = append(names, name)
+		if ext := path.Ext(name); mayBeDirectory && ext != ".yaml" && ext != ".yml" && ext != ".json" {
+			names = appendKustomizationFiles(names, name)
+		}
+	}
+	for _, ref := range k.Resources {
+		add(ref, true)
+	}
+	for _, ref := range k.Components {
+		add(ref, true)
+	}
+	for _, s := range sourcesOf(k) {
+		add(s.ref, false)
+	}
+	return names
 }
 
 // local resolves a reference to a name in the tree.

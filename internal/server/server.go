@@ -21,6 +21,7 @@ import (
 	"plumb.dev/plumb/internal/dialect/argo"
 	"plumb.dev/plumb/internal/dialect/flux"
 	"plumb.dev/plumb/internal/engine"
+	"plumb.dev/plumb/internal/render/worker"
 	"plumb.dev/plumb/internal/rendercache"
 	"plumb.dev/plumb/internal/source"
 	"plumb.dev/plumb/internal/source/webhook"
@@ -53,6 +54,9 @@ type Options struct {
 	// take up what another one rendered. "" keeps no renderings.
 	Program string
 	Log     *slog.Logger
+	// Render says how to start processes for rendering. Without Args it
+	// happens in this process.
+	Render worker.Options
 }
 
 // Run serves until ctx ends.
@@ -98,7 +102,14 @@ func Run(ctx context.Context, opts Options) error {
 		rendered = rendercache.Open(rendercache.Options{Dir: filepath.Join(opts.Dir, "rendered"), Program: opts.Program})
 		defer rendered.Close()
 	}
-	eng = engine.New(engine.Options{Sources: sources, Bases: bases, Rendered: rendered, Cluster: cl, Publish: ctl.Publish, PublishSource: ctl.PublishSource, Log: opts.Log})
+	options := engine.Options{Sources: sources, Bases: bases, Rendered: rendered, Cluster: cl, Publish: ctl.Publish, PublishSource: ctl.PublishSource, Log: opts.Log}
+	if len(opts.Render.Args) > 0 {
+		pool := worker.New(opts.Render)
+		defer pool.Close()
+		pool.Warm()
+		options.Render = pool.Render
+	}
+	eng = engine.New(options)
 	ctl.Use(starting{eng, opts.Delivering})
 
 	group, ctx := errgroup.WithContext(ctx)

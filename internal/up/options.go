@@ -31,6 +31,9 @@ type Options struct {
 	// Pprof is a loopback address where the engine serves profiles; "" for none.
 	Pprof string
 
+	// RenderWorkers is the engine's --render-workers.
+	RenderWorkers int
+
 	// Progress is told how the start goes, in lines for a person.
 	Progress io.Writer
 	// Terminal: Progress is a terminal.

@@ -252,6 +252,9 @@ func (u *Up) engineArgs() []string {
 	if u.opts.Context != "" {
 		args = append(args, "--context", u.opts.Context)
 	}
+	if u.opts.RenderWorkers != 0 {
+		args = append(args, "--render-workers", fmt.Sprint(u.opts.RenderWorkers))
+	}
 	// Who can write to an embedded cluster is who runs this. Others may be able
 	// to write to an existing one, and must not read directories by way of it.
 	if u.opts.Kubeconfig == "" || u.settings.Content.local() {

@@ -1,4 +1,4 @@
-package cli
+package resident
 
 import (
 	"bufio"
@@ -10,14 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// returnMemory gives back what only the start of the process needed. The
-// program carries a whole Kubernetes, and the initialisation of its packages
-// touches much of the file; those pages would count as the engine's until
-// memory runs short. What is needed of them comes back by itself, in small
-// pages rather than by 2 MiB.
-func returnMemory() {
+// Program is the program's file, as far as it is in memory.
+type Program struct{ mappings []mapping }
+
+// mapping is a part of a file in memory.
+type mapping struct{ start, length uintptr }
+
+// Return gives back what only the start of the process, or what it did last,
+// needed. The program carries a whole Kubernetes, and the initialisation of its
+// packages touches much of the file; those pages would count as the process's
+// until memory runs short. What is needed of them comes back by itself, in
+// small pages rather than by 2 MiB. It opens no file.
+func (p Program) Return() {
 	debug.FreeOSMemory()
-	for _, m := range programMappings() {
+	for _, m := range p.mappings {
 		// The range is of the program's file, not of Go's heap, and the system
 		// checks it. Advice may be declined: it would have been kinder, no more.
 		_, _, _ = unix.Syscall(unix.SYS_MADVISE, m.start, m.length, unix.MADV_NOHUGEPAGE)
@@ -25,8 +31,8 @@ func returnMemory() {
 	}
 }
 
-// fileMemory is how many bytes of files are in memory for this process.
-func fileMemory() int {
+// FileBytes is how many bytes of files are in memory for this process.
+func FileBytes() int {
 	data, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
 		return 0
@@ -42,20 +48,17 @@ func fileMemory() int {
 	return pages * os.Getpagesize()
 }
 
-// mapping is a part of a file in memory.
-type mapping struct{ start, length uintptr }
-
-// programMappings are the parts of the program's file that are in memory as
-// they are on disk: neither writable, nor written to before they were
-// protected, as relocations are. Only these can be read again.
-func programMappings() []mapping {
+// FindProgram finds the parts of the program's file that are in memory as they
+// are on disk: neither writable, nor written to before they were protected, as
+// relocations are. Only these can be read again.
+func FindProgram() Program {
 	program, err := os.Readlink("/proc/self/exe")
 	if err != nil {
-		return nil
+		return Program{}
 	}
 	file, err := os.Open("/proc/self/smaps")
 	if err != nil {
-		return nil
+		return Program{}
 	}
 	defer file.Close()
 	var out []mapping
@@ -78,5 +81,5 @@ func programMappings() []mapping {
 			}
 		}
 	}
-	return out
+	return Program{out}
 }

@@ -134,7 +134,7 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 		Config: config, Dir: cache, Listen: opts.listen, Secrets: secrets,
 		LocalSources: opts.localRepositories, RemoteBases: opts.remoteBases, ControlNamespace: opts.argoNamespace,
 		Version: p.build.Version, Program: program, Log: log,
-		Render:    worker.Options{Args: []string{renderWorkerName}, Workers: opts.renderWorkers, Log: log},
+		Render:    p.rendering(opts.renderWorkers, log),
 		Listening: func(a net.Addr) { address = "http://" + a.String() },
 		Delivering: func() {
 			log.Info("delivering", "cluster", config.Host, "http", address, "version", p.build.Version)
@@ -172,6 +172,16 @@ func staySmall(ctx context.Context) {
 		}
 		timer.Reset(later)
 	}
+}
+
+// rendering says how to render: in processes, if this program can start itself
+// again.
+func (p *program) rendering(workers int, log *slog.Logger) worker.Options {
+	if p.env.Executable == "" {
+		log.Warn("the path of this program is unknown: rendering happens in this process, less confined")
+		return worker.Options{}
+	}
+	return worker.Options{Args: []string{renderWorkerName}, Workers: workers, Log: log}
 }
 
 func checkRenderWorkers(n int) error {

@@ -22,6 +22,9 @@ func confine(memory int64) (confined, missing []string, err error) {
 		return nil, nil, err
 	}
 	confined = append(confined, "limits")
+	if err := closeInherited(); err != nil {
+		return nil, nil, err
+	}
 	note := func(what string, err error) {
 		if err != nil {
 			missing = append(missing, fmt.Sprintf("%s (%v)", what, err))
@@ -87,6 +90,31 @@ func landlock() (string, error) {
 		return name, errno
 	}
 	return fmt.Sprintf("landlock %d", abi), nil
+}
+
+// closeInherited closes what the process got open from whoever started its
+// parent, and files of the Go runtime that it needs no more. The pipes to the
+// parent are 0 to 2; what has no name is what the runtime waits with.
+func closeInherited() error {
+	const dir = "/proc/self/fd/"
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("find what is open: %w", err)
+	}
+	for _, e := range entries {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil || fd <= 2 {
+			continue
+		}
+		target, err := os.Readlink(dir + e.Name())
+		if err != nil || strings.HasPrefix(target, "anon_inode:[event") {
+			continue
+		}
+		if err := unix.Close(fd); err != nil {
+			return fmt.Errorf("close what is open: %w", err)
+		}
+	}
+	return nil
 }
 
 // dataBytes is what RLIMIT_DATA counts so far.

@@ -53,13 +53,12 @@ func startProcess(ctx context.Context, opts Options) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer stdin.Close()
 	out, stdout, err := os.Pipe()
 	if err != nil {
+		stdin.Close()
 		in.Close()
 		return nil, err
 	}
-	defer stdout.Close()
 	p := &process{in: in, out: out, buffer: bufio.NewReaderSize(out, 64<<10), gone: make(chan struct{})}
 	p.cmd = exec.Command(executable, opts.Args...)
 	p.cmd.Args[0] = "plumb" // for who lists processes
@@ -69,7 +68,10 @@ func startProcess(ctx context.Context, opts Options) (*process, error) {
 	p.cmd.SysProcAttr = apart()
 	// Killed, it may leave nobody behind; nothing is waited for.
 	p.cmd.WaitDelay = time.Second
-	if err := p.cmd.Start(); err != nil {
+	err = p.cmd.Start()
+	stdin.Close()
+	stdout.Close() // held open here, it would hide that the child ended
+	if err != nil {
 		in.Close()
 		out.Close()
 		return nil, err

@@ -48,6 +48,7 @@ func TestServeRefuses(t *testing.T) {
 	run(t.Context(), env, "serve").wants(t, ExitUnreachable, nil, []string{"no kubeconfig was found"})
 	run(t.Context(), env, "serve", "--log-format", "xml").wants(t, ExitUsage, nil, []string{"--log-format xml", "json or text"})
 	run(t.Context(), env, "serve", "--log-level", "loud").wants(t, ExitUsage, nil, []string{"--log-level loud", "debug, info, warn or error"})
+	run(t.Context(), env, "up", "--render-workers", "-1").wants(t, ExitUsage, nil, []string{"--render-workers -1 is not possible", "1 to 64"})
 	env.InCluster = func() (*rest.Config, error) { return nil, errors.New("no token") }
 	run(t.Context(), env, "serve").wants(t, ExitUnreachable, nil, []string{"the cluster that this runs in: no token", "--kubeconfig"})
 	env.InCluster = func() (*rest.Config, error) { return &rest.Config{Host: "http://127.0.0.1:1"}, nil }

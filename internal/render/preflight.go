@@ -225,7 +225,7 @@ func (p *preflight) names(k kustomizationAt) []string {
 	var names []string
 	add := func(ref string, mayBeDirectory bool) {
 		name := path.Join(k.dir, ref)
-		if ref == "" || path.IsAbs(ref) || isRemote(ref) || !fs.ValidPath(name) {
+		if ref == "" || path.IsAbs(ref) || isRemote(ref) || !fs.ValidPath(name) || repositoryOf(name) != repositoryOf(k.dir) {
 			return
 		}
 		names = append(names, name)

@@ -125,6 +125,29 @@ func TestSameAsHere(t *testing.T) {
 	}
 }
 
+// TestRoundTrips holds that a small overlay is rendered with few requests: each
+// costs two changes of process.
+func TestRoundTrips(t *testing.T) {
+	opts := Options{Args: []string{asWorker}}.withDefaults()
+	w, err := startProcess(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { w.dismiss(); <-w.gone }()
+	files := &served{tree: overlayTree(), bytes: 1 << 20}
+	j := job{Bounds: opts.Bounds, Spec: app.Render{Path: "overlay"}}
+	j.known = files.known(j.Spec)
+	out := w.do(j, files, opts)
+	if out.err != nil || len(out.result.Objects) != 6 {
+		t.Fatal(out.err)
+	}
+	if n := files.requests - 1; n > 4 { // known is no request
+		t.Errorf("%d requests", n)
+	} else {
+		t.Logf("%d requests, %d questions", n, files.questions)
+	}
+}
+
 func describe(err error) string {
 	f := app.AsFailure(err, app.StageRender)
 	if f == nil {

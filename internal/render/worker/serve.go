@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/render"
 )
 
 const (
@@ -29,6 +30,7 @@ type served struct {
 	mu        sync.Mutex
 	tree      fs.FS
 	questions int
+	requests  int   // that brought them
 	bytes     int64 // that the child may still be given
 	failure   *app.Failure
 }
@@ -63,8 +65,8 @@ func (s *served) fault() *app.Failure {
 // looked for by all modes but one.
 func (s *served) known(spec app.Render) []answer {
 	dir := path.Clean("./" + strings.TrimPrefix(spec.Path, "/"))
-	if !fs.ValidPath(dir) {
-		return nil
+	if !fs.ValidPath(dir) || dir == render.RemoteDir || strings.HasPrefix(dir, render.RemoteDir+"/") {
+		return nil // it will be refused; a look at a remote base would fetch it
 	}
 	var names []string
 	if dir != "." {
@@ -95,6 +97,7 @@ func (s *served) known(spec app.Render) []answer {
 func (s *served) answer(questions []question) ([]answer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.requests++
 	if s.questions += len(questions); s.questions > maxQuestions {
 		return nil, errGreedy
 	}

@@ -194,3 +194,30 @@ func BenchmarkHeal(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkInFlight is how long a thousand new objects take by as many writers
+// at once, for several limits of the requests in flight.
+func BenchmarkInFlight(b *testing.B) {
+	const objects = 1000
+	for _, limit := range []int{8, 16, 24, 64} {
+		b.Run(fmt.Sprint(limit), func(b *testing.B) {
+			p := newPlace(b)
+			c, err := Connect(sandboxtest.RESTConfig(b, sandboxtest.Cluster(b)), Options{Managers: managers, MaxInFlight: limit})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer c.Close()
+			p.Cluster = c
+			p.follow(p.ref("ConfigMap", "a"))
+			round := 0
+			for b.Loop() {
+				round++
+				var writers sync.WaitGroup
+				for i := range objects {
+					writers.Go(func() { p.apply(configMap(fmt.Sprintf("object-%d-%d", round, i), `a: "1"`)) })
+				}
+				writers.Wait()
+			}
+		})
+	}
+}

@@ -251,3 +251,30 @@ func TestUnreadableKind(t *testing.T) {
 		t.Errorf("got %+v, %v", facts, err)
 	}
 }
+
+// TestUnwatched: which kinds no watch tells of.
+func TestUnwatched(t *testing.T) {
+	p := newPlace(t)
+	seen := object.Ref{Kind: "ComponentStatus", Name: "etcd-0"} // can be listed, and not watched
+	refs := []object.Ref{p.ref("ConfigMap", "a"), seen, {Group: "nowhere.example", Kind: "Thing", Name: "a"}}
+	if got := p.Unwatched(refs); len(got) > 0 {
+		t.Errorf("before anything was asked: %v", got)
+	}
+	p.follow(refs...)
+	if got := p.Unwatched(refs); len(got) != 1 || got[0] != seen {
+		t.Errorf("got %v", got)
+	}
+	p.discovery.noteUnrecorded(refs[0].GroupKind()) // as a write does of which no owner was recorded
+	if got := p.Unwatched(refs); len(got) != 2 {
+		t.Errorf("of a kind without owners: %v", got)
+	}
+	p.discovery.invalidate("")
+	p.follow(refs...)
+	if got := p.Unwatched(refs); len(got) != 2 {
+		t.Errorf("forgotten with the next discovery: %v", got)
+	}
+	facts := p.observe(plan.Query{Manager: manager, Recorded: []app.Record{{Ref: seen, Version: "v1"}}})
+	if facts.Kinds[seen.GroupKind()].Owned || !facts.Live[seen].Exists {
+		t.Errorf("observed %+v", facts)
+	}
+}

@@ -1,12 +1,14 @@
 package cluster
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"plumb.dev/plumb/internal/app"
@@ -94,6 +96,70 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+// TestFirstDelivery: what is asked before objects are made that do not exist
+// yet, once their kinds are watched: nothing but what predicts them.
+func TestFirstDelivery(t *testing.T) {
+	p, proxy, _ := through(t)
+	namespace := strings.ReplaceAll("{apiVersion: v1, kind: Namespace, metadata: {name: NS-new}}", "NS", p.namespace)
+	inNew := func(m string) string { return strings.ReplaceAll(m, "namespace: NS", "namespace: NS-new") }
+	p.observe(p.query(0, configMap("x"), deployment("z", "img:1"), namespace))
+	proxy.Requests()
+
+	for _, row := range []struct {
+		name      string
+		predict   int
+		manifests []string
+		want      string
+	}{
+		{"without predictions", 0, []string{configMap("a"), configMap("b"), deployment("c", "img:1")}, ""},
+		{"with predictions", 2, []string{configMap("a"), deployment("c", "img:1")}, "PATCH PATCH"},
+		{"into a namespace that comes with them", 2, []string{namespace, inNew(configMap("a")), inNew(deployment("c", "img:1"))}, "PATCH"},
+	} {
+		q := p.query(row.predict, row.manifests...)
+		for range 2 {
+			p.observe(q)
+			var got []string
+			for _, r := range proxy.Requests() {
+				if !strings.Contains(r.Query, "watch=true") {
+					got = append(got, r.Method)
+				}
+			}
+			if strings.Join(got, " ") != row.want {
+				t.Errorf("%s: requests %v, want %q", row.name, got, row.want)
+			}
+		}
+	}
+
+	// Many definitions at a time: discovery is asked about their group now and
+	// then, not for each kind and each state of its definition.
+	const many = 15
+	var kinds []schema.GroupVersionKind
+	for i := range many {
+		kind := fmt.Sprintf("Many%c", 'a'+i)
+		kinds = append(kinds, schema.GroupVersionKind{Group: "many.test", Version: "v1", Kind: kind})
+		p.apply(strings.NewReplacer("widget", strings.ToLower(kind), "Widget", kind, "plumb.test", "many.test").Replace(widgets))
+	}
+	defer func() {
+		for _, k := range kinds {
+			p.kubectl("", "delete", "crd", "--wait=false", strings.ToLower(k.Kind)+"s.many.test")
+		}
+	}()
+	proxy.Requests()
+	if err := p.AwaitKinds(t.Context(), kinds); err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	for _, r := range proxy.Requests() {
+		if strings.HasPrefix(r.Path, "/apis/many.test") {
+			asked++
+		}
+	}
+	t.Logf("%d requests of discovery for %d new kinds", asked, many)
+	if asked > 4*many {
+		t.Errorf("%d requests of discovery for %d new kinds", asked, many)
+	}
+}
+
 // BenchmarkHeal is the way from someone's change to its end: the event, a
 // read, a write. The change itself is counted as well.
 func BenchmarkHeal(b *testing.B) {
@@ -126,5 +192,32 @@ func BenchmarkHeal(b *testing.B) {
 		if err := <-healed; err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkInFlight is how long a thousand new objects take by as many writers
+// at once, for several limits of the requests in flight.
+func BenchmarkInFlight(b *testing.B) {
+	const objects = 1000
+	for _, limit := range []int{8, 16, 24, 64} {
+		b.Run(fmt.Sprint(limit), func(b *testing.B) {
+			p := newPlace(b)
+			c, err := Connect(sandboxtest.RESTConfig(b, sandboxtest.Cluster(b)), Options{Managers: managers, MaxInFlight: limit})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer c.Close()
+			p.Cluster = c
+			p.follow(p.ref("ConfigMap", "a"))
+			round := 0
+			for b.Loop() {
+				round++
+				var writers sync.WaitGroup
+				for i := range objects {
+					writers.Go(func() { p.apply(configMap(fmt.Sprintf("object-%d-%d", round, i), `a: "1"`)) })
+				}
+				writers.Wait()
+			}
+		})
 	}
 }

@@ -96,6 +96,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	e.mu.Unlock()
 	e.running.Go(func() { e.tidy(ctx) })
+	e.running.Go(func() { e.lookAtBlind(ctx) })
 	defer func() {
 		e.mu.Lock()
 		e.ended = true

@@ -134,11 +134,16 @@ func (a *state) forgetHealth() {
 
 // next makes the app due again where time alone can change something.
 func (e *Engine) next(a *state, rep app.Report) time.Time {
-	if !rep.RetryAt.IsZero() {
-		e.plan(a, app.CauseDrift, rep.RetryAt)
-		return rep.RetryAt
-	}
 	f := rep.Failure
+	if at, cause := rep.RetryAt, app.CauseDrift; !at.IsZero() {
+		if f != nil && f.Passes() { // a look in between must not put off the next try
+			if soon := time.Now().Add(passing.After(a.failedAgain())); soon.Before(at) {
+				at, cause = soon, app.CauseRetry
+			}
+		}
+		e.plan(a, cause, at)
+		return at
+	}
 	a.mu.Lock()
 	policy, deleting := a.spec.Policy, a.spec.Deletion != nil
 	a.mu.Unlock()

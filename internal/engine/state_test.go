@@ -160,6 +160,8 @@ func TestNext(t *testing.T) {
 		{"a look that was not permitted", growing, app.Report{Failure: fail(app.StageObserve, app.ReasonForbidden)}, false, time.Second},
 		{"a rendering that failed", growing, app.Report{Failure: fail(app.StageRender, app.ReasonBuild)}, false, -1},
 		{"held", growing, app.Report{RetryAt: time.Date(2000, 1, 1, 0, 0, 7, 0, time.UTC)}, false, 7 * time.Second},
+		{"held, after a failure that passes", fixed, app.Report{RetryAt: time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC),
+			Failure: fail(app.StageApply, app.ReasonClusterDown)}, false, time.Second},
 		{"a deletion that failed", app.Policy{}, app.Report{Failure: timedOut, Attempt: tried(0)}, true, time.Second},
 		{"a deletion that nothing can mend", app.Policy{}, app.Report{Failure: never}, true, time.Second},
 	} {

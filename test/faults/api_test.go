@@ -62,7 +62,11 @@ func apiFaults() []fault {
 			return s.api.Clear
 		}},
 		{name: "api/watches-expire", lasts: 3 * second, begin: func(s *suite) func() {
-			s.api.Set(faultproxy.Fault{Match: faultproxy.Watches, Do: faultproxy.Answer(410, 0)})
+			resumed := func(r *http.Request) bool {
+				q := r.URL.Query()
+				return faultproxy.Watches(r) && q.Get("resourceVersion") != "" && q.Get("sendInitialEvents") == ""
+			}
+			s.api.Set(faultproxy.Fault{Match: resumed, Do: faultproxy.Answer(410, 0)})
 			s.api.EndWatches()
 			return s.api.Clear
 		}},

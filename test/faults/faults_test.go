@@ -199,12 +199,13 @@ func conditions(u *unstructured.Unstructured) string {
 type count struct {
 	s        *suite
 	git, api int
+	often    map[string]int // of the API server, by what was asked
 }
 
 func (s *suite) count() *count {
 	s.git.Requests()
 	s.api.Requests()
-	return &count{s: s}
+	return &count{s: s, often: map[string]int{}}
 }
 
 // What an engine may ask for while something is wrong: a burst at its
@@ -212,18 +213,24 @@ func (s *suite) count() *count {
 // makes hundreds of requests a second.
 const (
 	gitAtOnce, gitPerSecond = 30, 5
-	apiAtOnce, apiPerSecond = 400, 60
+	apiAtOnce, apiPerSecond = 150, 40
 )
 
 func (c *count) bounded(in time.Duration) {
 	c.s.T.Helper()
 	c.git += len(c.s.git.Requests())
-	c.api += len(c.s.api.Requests())
+	for _, r := range c.s.api.Requests() {
+		c.api++
+		if r.Query != "" && strings.Contains(r.Query, "watch=") {
+			r.Method = "WATCH"
+		}
+		c.often[r.String()]++
+	}
 	if most := gitAtOnce + int(gitPerSecond*in.Seconds()); c.git > most {
 		c.s.T.Errorf("%d requests to Git in %s, more than %d", c.git, in, most)
 	}
 	if most := apiAtOnce + int(apiPerSecond*in.Seconds()); c.api > most {
-		c.s.T.Errorf("%d requests to the API server in %s, more than %d", c.api, in, most)
+		c.s.T.Errorf("%d requests to the API server in %s, more than %d: %v", c.api, in, most, c.often)
 	}
 }
 

@@ -170,6 +170,10 @@ func (f *fleet) floor(ctx context.Context) (*floor, error) {
 	if _, err := f.server.Quiet(ctx, calm, f.opts.timeout, f.pids...); err != nil {
 		return nil, err
 	}
+	objects, err := bareObjects(f.opts.objects)
+	if err != nil {
+		return nil, err
+	}
 	t, err := f.take(ctx)
 	if err != nil {
 		return nil, err
@@ -178,7 +182,7 @@ func (f *fleet) floor(ctx context.Context) (*floor, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := f.forEach(n, func(i int) error { return f.applyTo(ctx, bare(i)) }); err != nil {
+	if err := f.forEach(n, func(i int) error { return f.applyTo(ctx, bare(i), objects) }); err != nil {
 		return nil, err
 	}
 	out := &floor{Wall: time.Since(t.began).Seconds()}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"plumb.dev/plumb/bench/internal/meter"
@@ -35,6 +36,8 @@ type target struct {
 
 	server *meter.Server
 	client dynamic.Interface
+	api    *http.Client // the same without any machinery
+	host   string
 
 	git     *gitserver.Server // nil if it is another's
 	gitURL  string
@@ -96,7 +99,11 @@ func (t *target) open(ctx context.Context, o options) (err error) {
 	if t.server, config, err = meter.NewServer(config); err != nil {
 		return err
 	}
-	t.client, err = dynamic.NewForConfig(config)
+	if t.api, err = rest.HTTPClientFor(config); err != nil {
+		return err
+	}
+	t.host = strings.TrimSuffix(config.Host, "/")
+	t.client, err = dynamic.NewForConfigAndClient(config, t.api)
 	return err
 }
 

@@ -121,3 +121,37 @@ func BenchmarkReadThousandBlobs(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkWhomACommitTouches is what a one-file commit costs before anything
+// is rendered: comparing the trees and finding the readers.
+func BenchmarkWhomACommitTouches(b *testing.B) {
+	for _, apps := range []int{50, 200, 1000, 5000} {
+		b.Run(fmt.Sprint(apps), func(b *testing.B) {
+			o, s, src := fleet(b, apps)
+			before := treeOf(b, s, src)
+			var index Index[int]
+			for i := range apps {
+				rec := Record(before)
+				fsys := Exclude(rec, nil)
+				for j := range 5 {
+					if _, err := fs.ReadFile(fsys, overlay(i, j)); err != nil {
+						b.Fatal(err)
+					}
+				}
+				index.Put(i, rec.Closure())
+			}
+			o.commit("change", map[string]string{overlay(apps/2, 3): "changed"})
+			o.push("main")
+			after := treeOf(b, s, src)
+			for b.Loop() {
+				changes, err := after.Changes(before)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if got := index.Touched(changes); len(got) != 1 {
+					b.Fatalf("touched are %v", got)
+				}
+			}
+		})
+	}
+}

@@ -60,7 +60,12 @@ func (w *differ) dir(at string, from, to plumbing.Hash, depth int) error {
 	if err != nil {
 		return err
 	}
+	same := w.from.repo.dirs.sameStart(from, old, now)
+	old, now = old[same:], now[same:]
 	for len(old) > 0 || len(now) > 0 {
+		if len(old) == len(now) && bytes.Equal(old, now) {
+			return nil
+		}
 		var a, b rawEntry
 		if a, err = firstEntry(old); err != nil {
 			return err

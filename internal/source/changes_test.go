@@ -178,7 +178,30 @@ func TestLargeDirectories(t *testing.T) {
 			}
 		}
 	}
+	// Of two that differ in one place, what is before it is the same.
+	for _, at := range []int{0, 1, 200, len(entries) - 1} {
+		other := slices.Clone(data)
+		starts := startsOf(data)
+		other[int(starts[at])+len(data[starts[at]:])-len(mustEntry(t, data[starts[at]:]).rest)-1]++ // its id
+		id := plumbing.ComputeHash(plumbing.TreeObject, data)
+		same := d.sameStart(id, data, other)
+		if !slices.Contains(starts, uint32(same)) || same > int(starts[at]) || int(starts[at])-same > 2<<10 {
+			t.Errorf("what differs in the entry at %d is the same up to %d", starts[at], same)
+		}
+		if same := d.sameStart(id, data, data); len(data)-same > 2<<10 {
+			t.Errorf("the same one is the same up to %d", same)
+		}
+	}
 	if starts := d.starts; len(starts) != 2 {
 		t.Errorf("%d directories are remembered", len(starts))
 	}
+}
+
+func mustEntry(t *testing.T, data []byte) rawEntry {
+	t.Helper()
+	e, err := firstEntry(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
 }

@@ -83,16 +83,7 @@ func (d *directories) find(id plumbing.Hash, o objects.Object, want string) (nod
 	if len(o.Data) < largeDirectory || o.Type != plumbing.TreeObject {
 		return findEntry(o, want)
 	}
-	d.mu.Lock()
-	starts, known := d.starts[id]
-	if !known {
-		starts = startsOf(o.Data)
-		if d.starts == nil || len(d.starts) >= maxDirectories {
-			d.starts = map[plumbing.Hash][]uint32{}
-		}
-		d.starts[id] = starts
-	}
-	d.mu.Unlock()
+	starts := d.of(id, o.Data)
 	if starts == nil {
 		return findEntry(o, want)
 	}
@@ -112,6 +103,39 @@ func (d *directories) find(id plumbing.Hash, o objects.Object, want string) (nod
 		}
 	}
 	return node{}, false, nil
+}
+
+// of gives where the entries of a large directory begin, nil if they are in no
+// order.
+func (d *directories) of(id plumbing.Hash, data []byte) []uint32 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	starts, known := d.starts[id]
+	if !known {
+		starts = startsOf(data)
+		if d.starts == nil || len(d.starts) >= maxDirectories {
+			d.starts = map[plumbing.Hash][]uint32{}
+		}
+		d.starts[id] = starts
+	}
+	return starts
+}
+
+// sameStart is how many bytes, in whole entries, two tree objects begin with
+// the same; id is the first one's. In small ones it does not look.
+func (d *directories) sameStart(id plumbing.Hash, a, b []byte) int {
+	if len(a) < largeDirectory || len(b) < largeDirectory {
+		return 0
+	}
+	same, step := 0, 1<<10
+	for same+step <= min(len(a), len(b)) && bytes.Equal(a[same:same+step], b[same:same+step]) {
+		same += step
+	}
+	i, _ := slices.BinarySearch(d.of(id, a), uint32(same+1))
+	if i == 0 {
+		return 0 // they are in no order
+	}
+	return int(d.of(id, a)[i-1])
 }
 
 // startsOf gives where the entries of a tree object begin, nil if they cannot

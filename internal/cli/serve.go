@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
@@ -16,6 +18,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
+	"plumb.dev/plumb/internal/replica"
 	"plumb.dev/plumb/internal/sandbox/child"
 	"plumb.dev/plumb/internal/server"
 	"plumb.dev/plumb/internal/source/webhook"
@@ -27,6 +30,8 @@ type serveOptions struct {
 	cache             string
 	secrets           string
 	argoNamespace     string
+	replicaID         string
+	leaseNamespace    string
 	localRepositories bool
 	remoteBases       bool
 	logFormat         string
@@ -42,7 +47,8 @@ func serveCommand(p *program) *cobra.Command {
 		Short:   "Run the engine against a cluster",
 		GroupID: groupRun,
 		Long: `Run the engine: watch the Kustomizations and Applications of a cluster and keep
-the cluster true to Git, until interrupted. Only one may serve a cluster.
+the cluster true to Git, until interrupted. Several may serve one cluster: they
+divide the work, and take over from one that dies within seconds.
 
 Inside a cluster it serves that one. Anywhere else it serves the one of the
 kubeconfig. The definitions must be installed there: see plumb install.`,
@@ -61,6 +67,8 @@ kubeconfig. The definitions must be installed there: see plumb install.`,
 	flags.StringVar(&opts.argoNamespace, "argo-namespace", "argocd", "`NAMESPACE` of Argo CD's projects and repository Secrets")
 	flags.BoolVar(&opts.localRepositories, "allow-local-repositories", false, "allow repositories that are directories of this machine (file://)")
 	flags.BoolVar(&opts.remoteBases, "allow-remote-bases", false, "allow kustomizations to build on other Git repositories, and fetch those without credentials")
+	flags.StringVar(&opts.replicaID, "replica-id", "", "`ID` of this replica: the same after a restart, and of one process at a time (default: from host name and cache directory)")
+	flags.StringVar(&opts.leaseNamespace, "lease-namespace", "plumb-system", "`NAMESPACE` where the replicas of a cluster find each other")
 	flags.StringVar(&opts.logFormat, "log-format", "json", "json or text")
 	flags.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.BoolVar(&opts.supervised, "until-stdin-closes", false, "report on standard output, and end when standard input does")
@@ -117,6 +125,9 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 		return err
 	}
 	defer done()
+	if opts.replicaID == "" {
+		opts.replicaID = p.replicaID(cache)
+	}
 	stop := giveHeadroom()
 	defer stop()
 	address, program := "", ""
@@ -126,6 +137,7 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 	err = server.Run(ctx, server.Options{
 		Config: config, Dir: cache, Listen: opts.listen, Secrets: secrets,
 		LocalSources: opts.localRepositories, RemoteBases: opts.remoteBases, ControlNamespace: opts.argoNamespace,
+		ReplicaID: opts.replicaID, LeaseNamespace: opts.leaseNamespace,
 		Version: p.build.Version, Program: program, Log: log,
 		Listening: func(a net.Addr) { address = "http://" + a.String() },
 		Delivering: func() {
@@ -138,7 +150,18 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 	if failed := (*net.OpError)(nil); errors.As(err, &failed) && failed.Op == "listen" {
 		return fail(ExitOther, "%w", err).hint("--listen chooses another address")
 	}
+	if errors.Is(err, replica.ErrTaken) {
+		return fail(ExitOther, "%w", err).hint("--replica-id gives each process an id of its own")
+	}
 	return err
+}
+
+// replicaID tells this process from others that serve the same cluster: no two
+// use the same cache directory of a machine at a time, and after a restart it is
+// the same one.
+func (p *program) replicaID(cache string) string {
+	sum := sha256.Sum256([]byte(cache))
+	return strings.Trim(p.env.Hostname+"-"+hex.EncodeToString(sum[:4]), "-")
 }
 
 // staySmall gives memory back soon after the start, when what it found to do is

@@ -26,6 +26,7 @@ import (
 
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/dialect/argo"
+	"plumb.dev/plumb/internal/shard"
 )
 
 // Engine is what the controller feeds.
@@ -34,6 +35,11 @@ type Engine interface {
 	RemoveSource(app.SourceID)
 	SetApp(app.Spec)
 	RemoveApp(app.ID)
+	// Of several replicas: what others deliver, what this one gives up, and
+	// that nothing it knows of the sources is known to be new.
+	SetElsewhere(app.Spec)
+	Release(...app.ID)
+	Relook()
 	Start()
 }
 
@@ -44,6 +50,9 @@ type Options struct {
 	// ControlNamespace is where the Argo CD dialect keeps projects and
 	// repository Secrets; "" means argocd.
 	ControlNamespace string
+	// Shared: other replicas may serve the cluster. Nothing is worked on
+	// before Widen says what.
+	Shared bool
 }
 
 // Controller watches and writes the custom resources of one cluster.
@@ -63,8 +72,10 @@ type Controller struct {
 	feeding sync.Mutex
 
 	mu      sync.Mutex
+	share   shard.Share // what this replica works on
+	reads   map[app.ID]app.SourceID
 	latest  map[resourceKey]*unstructured.Unstructured // the newest version seen or written
-	readers map[app.SourceID]map[app.ID]bool           // apps that a source without a resource is kept for
+	readers map[app.SourceID]map[app.ID]bool           // apps of this replica that a source is kept for
 	inline  map[app.ID]app.SourceID
 	secrets map[string]argo.SecretData
 	heeded  map[resourceKey]heededSecret
@@ -97,7 +108,12 @@ func New(opts Options) (*Controller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", config.Host, err)
 	}
+	share := shard.All()
+	if opts.Shared {
+		share = shard.Share{}
+	}
 	return &Controller{
+		share: share, reads: map[app.ID]app.SourceID{},
 		opts: opts, log: opts.Log, dynamic: dyn, core: core,
 		argo:    argo.Options{ControlNamespace: opts.ControlNamespace},
 		latest:  map[resourceKey]*unstructured.Unstructured{},

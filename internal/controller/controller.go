@@ -66,6 +66,7 @@ type Controller struct {
 	argo     argo.Options
 	engine   Engine
 	ctx      context.Context // of Run
+	running  chan struct{}   // closed when there is one
 
 	// feeding makes it one step to look whether a resource is still the latest
 	// and to tell the engine of it: what is old, or gone, must not come last.
@@ -98,13 +99,17 @@ func New(opts Options) (*Controller, error) {
 	config := rest.CopyConfig(opts.Config)
 	config.QPS = -1
 	config.WarningHandlerWithContext = rest.NoWarnings{}
-	dyn, err := dynamic.NewForConfig(config)
+	client, err := rest.HTTPClientFor(config) // one for both
+	if err != nil {
+		return nil, fmt.Errorf("cluster %s: %w", config.Host, err)
+	}
+	dyn, err := dynamic.NewForConfigAndClient(config, client)
 	if err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", config.Host, err)
 	}
 	binary := rest.CopyConfig(config) // cheaper to read and write than JSON
 	binary.ContentType, binary.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON
-	core, err := kubernetes.NewForConfig(binary)
+	core, err := kubernetes.NewForConfigAndClient(binary, client)
 	if err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", config.Host, err)
 	}
@@ -113,7 +118,7 @@ func New(opts Options) (*Controller, error) {
 		share = shard.Share{}
 	}
 	return &Controller{
-		share: share, reads: map[app.ID]app.SourceID{},
+		share: share, reads: map[app.ID]app.SourceID{}, running: make(chan struct{}),
 		opts: opts, log: opts.Log, dynamic: dyn, core: core,
 		argo:    argo.Options{ControlNamespace: opts.ControlNamespace},
 		latest:  map[resourceKey]*unstructured.Unstructured{},
@@ -152,6 +157,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	c.startEvents()
 	defer c.events.Shutdown()
 	c.awaitDefinitions(ctx)
+	close(c.running)
 	for _, w := range c.watches() {
 		informer := c.informer(w)
 		if _, err := informer.AddEventHandler(handler(w)); err != nil {

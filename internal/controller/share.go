@@ -19,18 +19,16 @@ import (
 // delivers these apps, and writes to these resources. Of all other resources
 // it knows what its own refer to.
 
-// divided lists the kinds of resources that are divided, what others refer to
-// first.
-func (c *Controller) divided() []struct {
+// dividedKind is a kind of resources that are divided among the replicas.
+type dividedKind struct {
 	resource schema.GroupVersionResource
 	kind     string
 	set      func(*unstructured.Unstructured)
-} {
-	return []struct {
-		resource schema.GroupVersionResource
-		kind     string
-		set      func(*unstructured.Unstructured)
-	}{
+}
+
+// divided lists them, what others refer to first.
+func (c *Controller) divided() []dividedKind {
+	return []dividedKind{
 		{gitRepositoryResource, flux.KindGitRepository, c.setGitRepository},
 		{kustomizationResource, flux.KindKustomization, c.setKustomization},
 		{applicationResource, argo.KindApplication, c.setApplication},
@@ -53,6 +51,7 @@ func (c *Controller) oursApp(id app.ID) bool { return c.ours(id.Kind, id.Namespa
 // Narrow gives up what is not in share, and returns when nothing of it is under
 // way.
 func (c *Controller) Narrow(share shard.Share) {
+	<-c.running
 	// Whoever feeds the engine finishes first, and then sees the new share.
 	c.feeding.Lock()
 	c.mu.Lock()
@@ -90,6 +89,7 @@ func (c *Controller) Narrow(share shard.Share) {
 // worked on it: then what they wrote is read first, for a watch may be late,
 // and what this replica knows of repositories counts no more.
 func (c *Controller) Widen(ctx context.Context, share shard.Share, shared bool) error {
+	<-c.running
 	if shared {
 		if err := c.reread(ctx); err != nil {
 			return err
@@ -111,12 +111,10 @@ func (c *Controller) Widen(ctx context.Context, share shard.Share, shared bool) 
 	return nil
 }
 
-// divided resource of which it matters whose it is.
+// dividedResource is a resource of such a kind.
 type dividedResource struct {
 	*unstructured.Unstructured
-	resource schema.GroupVersionResource
-	kind     string
-	set      func(*unstructured.Unstructured)
+	dividedKind
 }
 
 // differing lists the resources that one share has and another has not, what
@@ -128,7 +126,7 @@ func (c *Controller) differing(has, hasNot shard.Share) []dividedResource {
 		for key, u := range c.latest {
 			k := shareKey(d.kind, key.namespace, key.name)
 			if key.resource == d.resource && has.Owns(k) && !hasNot.Owns(k) {
-				out = append(out, dividedResource{u, d.resource, d.kind, d.set})
+				out = append(out, dividedResource{u, d})
 			}
 		}
 		slices.SortFunc(out[first:], func(a, b dividedResource) int {

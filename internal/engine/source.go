@@ -33,7 +33,7 @@ type sourceLoop struct {
 	made     time.Time
 	seen     app.Source // src of the look that found revision
 	behind   behind     // whose statuses do not name revision yet
-	round    int          // counts up with Relook: what was asked before does not count
+	round    int        // counts up with Relook: what was asked before does not count
 }
 
 // SetSource tells of a source that is new or has changed.

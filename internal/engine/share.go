@@ -4,8 +4,11 @@ import (
 	"context"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/object"
+	"plumb.dev/plumb/internal/ownership"
 )
 
 // elsewhere is what the engine keeps of an app that another process delivers:
@@ -98,4 +101,28 @@ func (e *Engine) Relook() {
 		s.mu.Unlock()
 		s.look(now)
 	}
+}
+
+// takenOver reports whether an object that an app delivered has been delivered
+// by another since: it carries that one's mark, written by the manager of both.
+// The other has it then, until this one runs again; within one engine the same
+// follows from who wrote last. Were it called drift, the two would undo each
+// other's writes without end.
+func takenOver(mark app.Mark, manager string, ref object.Ref, meta *metav1.PartialObjectMetadata) bool {
+	if meta == nil {
+		return false
+	}
+	other := false
+	labels, annotations := mark.Stamp(ref)
+	for kind, m := range map[string]struct{ want, live map[string]string }{
+		"labels": {labels, meta.Labels}, "annotations": {annotations, meta.Annotations},
+	} {
+		for key, want := range m.want {
+			if !ownership.Holds(meta.ManagedFields, manager, "metadata", kind, key) {
+				return false
+			}
+			other = other || m.live[key] != want
+		}
+	}
+	return other
 }

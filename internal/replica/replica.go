@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -199,12 +200,14 @@ func (m *Member) term(ctx context.Context, work Work, shared *bool) (lost bool, 
 	for {
 		members, synced := m.members.state()
 		*shared = *shared || len(members) > 1
-		seen = seen || contains(members, m.name, m.incarnation)
+		seen = seen || slices.ContainsFunc(members, func(o shard.Member) bool { return o.Name == m.name && o.Incarnation == m.incarnation })
 		if synced && seen {
 			step := handover.See(members)
 			switch {
 			case step.Lost:
-				m.fence.end()
+				if slices.ContainsFunc(members, func(o shard.Member) bool { return o.Name == m.name }) {
+					return false, fmt.Errorf("%w: %s", ErrTaken, m.opts.ID)
+				}
 				return true, nil
 			case step.Narrow:
 				widening.stop()
@@ -257,15 +260,6 @@ func (b background) stop() {
 		b.cancel()
 		<-b.done
 	}
-}
-
-func contains(members []shard.Member, name, incarnation string) bool {
-	for _, m := range members {
-		if m.Name == name && m.Incarnation == incarnation {
-			return true
-		}
-	}
-	return false
 }
 
 // widen begins a share, and tries again until that works or is outdated.

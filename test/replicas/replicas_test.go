@@ -31,6 +31,7 @@ func TestReplicas(t *testing.T) {
 	w.killed()
 	w.paused()
 	w.joined()
+	w.outage()
 	w.oneAtATime()
 }
 
@@ -190,6 +191,26 @@ func (w *world) absence(id string, since time.Time) (lapsed, joined time.Time) {
 	}
 	w.t.Fatalf("the audit log does not show that %s was without a Lease (since %s)", id, lapsed)
 	return lapsed, joined
+}
+
+// outage: the API server is away for longer than a Lease lives. Nobody takes
+// anything over for that: all were out of touch alike.
+func (w *world) outage() {
+	w.t.Helper()
+	before := len(w.events())
+	w.cluster.Kill()
+	<-w.cluster.Done()
+	away := time.NewTimer(8 * time.Second)
+	<-away.C
+	w.cluster = sandboxtest.Start(w.t, w.options)
+	w.converged(w.commit("one"))
+	for _, e := range w.events()[before:] {
+		if e.ObjectRef.Resource == "leases" && (e.Verb == "delete" || e.Verb == "create") {
+			if id, _ := e.replica(); id != "" {
+				w.t.Errorf("after an outage of the API server %s did %s %s: %d", id, e.Verb, e.RequestURI, e.ResponseStatus.Code)
+			}
+		}
+	}
 }
 
 // joined: a replica comes while commits flow, and goes when told to.

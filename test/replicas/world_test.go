@@ -27,6 +27,7 @@ import (
 	"plumb.dev/plumb/internal/sandbox"
 	"plumb.dev/plumb/internal/sandbox/child"
 	"plumb.dev/plumb/internal/sandbox/sandboxtest"
+	"plumb.dev/plumb/internal/shard"
 	"plumb.dev/plumb/internal/up"
 )
 
@@ -48,6 +49,7 @@ var (
 type world struct {
 	t        *testing.T
 	dir      string
+	options  sandbox.Options
 	cluster  *sandbox.Cluster
 	audit    string
 	core     *kubernetes.Clientset
@@ -68,7 +70,8 @@ type running struct {
 func begin(t *testing.T) *world {
 	w := &world{t: t, dir: sandboxtest.Dir(t), replicas: map[string]*running{}, files: map[string]map[string]string{}}
 	w.audit = filepath.Join(w.dir, "audit.log")
-	w.cluster = sandboxtest.Start(t, sandbox.Options{Dir: filepath.Join(w.dir, "kubernetes"), AuditLog: w.audit})
+	w.options = sandbox.Options{Dir: filepath.Join(w.dir, "kubernetes"), AuditLog: w.audit}
+	w.cluster = sandboxtest.Start(t, w.options)
 	w.core = sandboxtest.Client(t, w.cluster)
 	var err error
 	if w.dynamic, err = dynamic.NewForConfig(sandboxtest.RESTConfig(t, w.cluster)); err != nil {
@@ -79,6 +82,7 @@ func begin(t *testing.T) *world {
 	for i := range apps {
 		w.files[name(i)] = map[string]string{name(i) + "-pin": "0", name(i) + "-extra": "0"}
 	}
+	w.files["shared"] = map[string]string{"shared-pin": "0", "shared-extra": "0"}
 	w.push()
 	return w
 }
@@ -110,9 +114,29 @@ func (w *world) define() {
 	}
 }
 
+// apart gives for each of the replicas the name of a Kustomization that it owns
+// as long as there are three.
+func apart(replicas ...string) (names []string) {
+	shares := shard.Assign([]string{"plumb-one", "plumb-two", "plumb-three"})
+	for _, r := range replicas {
+		share := shares[r]
+		for i := 0; ; i++ {
+			if name := fmt.Sprintf("shared%d", i); share.Owns("Kustomization/" + namespace + "/" + name) {
+				names = append(names, name)
+				break
+			}
+		}
+	}
+	return names
+}
+
 // create makes the custom resources. Every third Kustomization depends on the
-// one before it, which another replica may have.
+// one before it, which another replica may have. Two that different replicas
+// have deliver the same objects: as in one process, the later has them.
 func (w *world) create() {
+	for _, name := range apart("plumb-one", "plumb-two") {
+		w.make(kustomizations, `{apiVersion: kustomize.toolkit.fluxcd.io/v1, kind: Kustomization, metadata: {name: `+name+`}, spec: {interval: 1h, prune: true, path: shared, targetNamespace: fleet, sourceRef: {kind: GitRepository, name: fleet}}}`)
+	}
 	w.make(gitRepositories, `{apiVersion: source.toolkit.fluxcd.io/v1, kind: GitRepository, metadata: {name: fleet}, spec: {url: "`+w.repo.URL+`", interval: 1h, ref: {branch: main}}}`)
 	for i := range apps {
 		if i%2 == 1 {

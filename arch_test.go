@@ -19,7 +19,7 @@ const module = "plumb.dev/plumb/"
 // that further. A package that is not listed fails the test.
 var layers = [][]string{
 	pure,
-	{"internal/render", "internal/rendercache", "internal/source", "internal/cluster", "internal/apply", "internal/resident"},
+	{"internal/render", "internal/rendercache", "internal/source", "internal/cluster", "internal/apply", "internal/replica", "internal/resident"},
 	{"internal/engine"},
 	{"internal/controller", "internal/sandbox", "internal/install", "api", "examples"},
 	{"internal/server", "internal/up"},
@@ -30,11 +30,11 @@ var layers = [][]string{
 // pure packages have no I/O: same input, same output.
 var pure = []string{
 	"internal/object", "internal/ownership", "internal/app", "internal/plan", "internal/diff",
-	"internal/health", "internal/report", "internal/dialect",
+	"internal/health", "internal/report", "internal/dialect", "internal/shard",
 }
 
 // isolated packages do I/O and never import each other.
-var isolated = []string{"internal/source", "internal/cluster", "internal/apply", "internal/rendercache"}
+var isolated = []string{"internal/source", "internal/cluster", "internal/apply", "internal/rendercache", "internal/replica"}
 
 // impure is what pure packages and rendering must not import.
 var impure = []string{

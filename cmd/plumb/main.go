@@ -74,6 +74,7 @@ func environment() cli.Environment {
 	}
 	// What cannot be found out stays empty: the commands that need it say so.
 	env.Home, _ = os.UserHomeDir()
+	env.Hostname, _ = os.Hostname()
 	env.Executable, _ = os.Executable()
 	if found, err := exec.LookPath("plumb"); err == nil {
 		env.OnPath = sameFile(found, env.Executable)

@@ -45,6 +45,9 @@ type Source struct {
 	Ignore     *string // gitignore text that replaces the default exclusions
 	UseIgnore  bool    // whether exclusions (default, Ignore, .sourceignore files) apply at all
 	Suspend    bool
+	// Followed: another process looks at the source at its interval and
+	// publishes what it finds. This one looks when Recorded changes.
+	Followed bool
 	// Recorded is the revision that the status tells of: what is delivered
 	// while the source is suspended or cannot be reached.
 	Recorded Revision

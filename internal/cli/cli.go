@@ -35,6 +35,8 @@ type Environment struct {
 	Terminal   bool   // standard output is a terminal
 	// ErrorTerminal: standard error is a terminal.
 	ErrorTerminal bool
+	// Hostname tells this machine from others; "" if unknown.
+	Hostname string
 	// Executable is this program, for commands that start it again; "" for none.
 	Executable string
 	// Program identifies this program down to its code, "" if it cannot; nil

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
@@ -17,6 +19,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"plumb.dev/plumb/internal/render/worker"
+	"plumb.dev/plumb/internal/replica"
 	"plumb.dev/plumb/internal/resident"
 	"plumb.dev/plumb/internal/sandbox/child"
 	"plumb.dev/plumb/internal/server"
@@ -29,6 +32,8 @@ type serveOptions struct {
 	cache             string
 	secrets           string
 	argoNamespace     string
+	replicaID         string
+	leaseNamespace    string
 	localRepositories bool
 	remoteBases       bool
 	renderWorkers     int
@@ -45,7 +50,8 @@ func serveCommand(p *program) *cobra.Command {
 		Short:   "Run the engine against a cluster",
 		GroupID: groupRun,
 		Long: `Run the engine: watch the Kustomizations and Applications of a cluster and keep
-the cluster true to Git, until interrupted. Only one may serve a cluster.
+the cluster true to Git, until interrupted. Several may serve one cluster: they
+divide the work, and take over from one that dies within seconds.
 
 Inside a cluster it serves that one. Anywhere else it serves the one of the
 kubeconfig. The definitions must be installed there: see plumb install.`,
@@ -65,6 +71,8 @@ kubeconfig. The definitions must be installed there: see plumb install.`,
 	flags.BoolVar(&opts.localRepositories, "allow-local-repositories", false, "allow repositories that are directories of this machine (file://)")
 	flags.BoolVar(&opts.remoteBases, "allow-remote-bases", false, "allow kustomizations to build on other Git repositories, and fetch those without credentials")
 	flags.IntVar(&opts.renderWorkers, "render-workers", 0, "render in up to `N` processes at a time (default: one for each CPU, 2 to 4)")
+	flags.StringVar(&opts.replicaID, "replica-id", "", "`ID` of this replica: the same after a restart, and of one process at a time (default: from host name and cache directory)")
+	flags.StringVar(&opts.leaseNamespace, "lease-namespace", "plumb-system", "`NAMESPACE` where the replicas of a cluster find each other")
 	flags.StringVar(&opts.logFormat, "log-format", "json", "json or text")
 	flags.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.BoolVar(&opts.supervised, "until-stdin-closes", false, "report on standard output, and end when standard input does")
@@ -124,6 +132,9 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 		return err
 	}
 	defer done()
+	if opts.replicaID == "" {
+		opts.replicaID = p.replicaID(cache)
+	}
 	stop := giveHeadroom()
 	defer stop()
 	address, program := "", ""
@@ -133,6 +144,7 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 	err = server.Run(ctx, server.Options{
 		Config: config, Dir: cache, Listen: opts.listen, Secrets: secrets,
 		LocalSources: opts.localRepositories, RemoteBases: opts.remoteBases, ControlNamespace: opts.argoNamespace,
+		ReplicaID: opts.replicaID, LeaseNamespace: opts.leaseNamespace,
 		Version: p.build.Version, Program: program, Log: log,
 		Render:    p.rendering(opts.renderWorkers, log),
 		Listening: func(a net.Addr) { address = "http://" + a.String() },
@@ -146,7 +158,18 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 	if failed := (*net.OpError)(nil); errors.As(err, &failed) && failed.Op == "listen" {
 		return fail(ExitOther, "%w", err).hint("--listen chooses another address")
 	}
+	if errors.Is(err, replica.ErrTaken) {
+		return fail(ExitOther, "%w", err).hint("--replica-id gives each process an id of its own")
+	}
 	return err
+}
+
+// replicaID tells this process from others that serve the same cluster: no two
+// use the same cache directory of a machine at a time, and after a restart it is
+// the same one.
+func (p *program) replicaID(cache string) string {
+	sum := sha256.Sum256([]byte(cache))
+	return strings.Trim(p.env.Hostname+"-"+hex.EncodeToString(sum[:4]), "-")
 }
 
 // staySmall gives memory back soon after the start, when what it found to do is

@@ -56,6 +56,9 @@ func (c *Controller) setApplication(u *unstructured.Unstructured) {
 // tell decodes an Application and tells the engine of it. The caller holds
 // c.feeding.
 func (c *Controller) tell(u *unstructured.Unstructured) {
+	if !c.ours(argo.KindApplication, u.GetNamespace(), u.GetName()) {
+		return
+	}
 	spec, src := c.decodeApplication(u)
 	c.keep(spec.ID, src)
 	c.engine.SetApp(spec)
@@ -224,7 +227,7 @@ func (c *Controller) removedSecret(u *unstructured.Unstructured) {
 }
 
 func (c *Controller) setApplicationSet(u *unstructured.Unstructured) {
-	if !c.note(applicationSetResource, u) || u.GetDeletionTimestamp() != nil {
+	if !c.note(applicationSetResource, u) || u.GetDeletionTimestamp() != nil || !c.ours(argo.KindApplicationSet, u.GetNamespace(), u.GetName()) {
 		return
 	}
 	if patch := argo.AssessApplicationSet(u, time.Now()); patch != nil {

@@ -26,6 +26,7 @@ import (
 
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/dialect/argo"
+	"plumb.dev/plumb/internal/shard"
 )
 
 // Engine is what the controller feeds.
@@ -34,6 +35,11 @@ type Engine interface {
 	RemoveSource(app.SourceID)
 	SetApp(app.Spec)
 	RemoveApp(app.ID)
+	// Of several replicas: what others deliver, what this one gives up, and
+	// that nothing it knows of the sources is known to be new.
+	SetElsewhere(app.Spec)
+	Release(...app.ID)
+	Relook()
 	Start()
 }
 
@@ -44,6 +50,9 @@ type Options struct {
 	// ControlNamespace is where the Argo CD dialect keeps projects and
 	// repository Secrets; "" means argocd.
 	ControlNamespace string
+	// Shared: other replicas may serve the cluster. Nothing is worked on
+	// before Widen says what.
+	Shared bool
 }
 
 // Controller watches and writes the custom resources of one cluster.
@@ -57,14 +66,17 @@ type Controller struct {
 	argo     argo.Options
 	engine   Engine
 	ctx      context.Context // of Run
+	running  chan struct{}   // closed when there is one
 
 	// feeding makes it one step to look whether a resource is still the latest
 	// and to tell the engine of it: what is old, or gone, must not come last.
 	feeding sync.Mutex
 
 	mu      sync.Mutex
+	share   shard.Share // what this replica works on
+	reads   map[app.ID]app.SourceID
 	latest  map[resourceKey]*unstructured.Unstructured // the newest version seen or written
-	readers map[app.SourceID]map[app.ID]bool           // apps that a source without a resource is kept for
+	readers map[app.SourceID]map[app.ID]bool           // apps of this replica that a source is kept for
 	inline  map[app.ID]app.SourceID
 	secrets map[string]argo.SecretData
 	heeded  map[resourceKey]heededSecret
@@ -87,17 +99,26 @@ func New(opts Options) (*Controller, error) {
 	config := rest.CopyConfig(opts.Config)
 	config.QPS = -1
 	config.WarningHandlerWithContext = rest.NoWarnings{}
-	dyn, err := dynamic.NewForConfig(config)
+	client, err := rest.HTTPClientFor(config) // one for both
+	if err != nil {
+		return nil, fmt.Errorf("cluster %s: %w", config.Host, err)
+	}
+	dyn, err := dynamic.NewForConfigAndClient(config, client)
 	if err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", config.Host, err)
 	}
 	binary := rest.CopyConfig(config) // cheaper to read and write than JSON
 	binary.ContentType, binary.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON
-	core, err := kubernetes.NewForConfig(binary)
+	core, err := kubernetes.NewForConfigAndClient(binary, client)
 	if err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", config.Host, err)
 	}
+	share := shard.All()
+	if opts.Shared {
+		share = shard.Share{}
+	}
 	return &Controller{
+		share: share, reads: map[app.ID]app.SourceID{}, running: make(chan struct{}),
 		opts: opts, log: opts.Log, dynamic: dyn, core: core,
 		argo:    argo.Options{ControlNamespace: opts.ControlNamespace},
 		latest:  map[resourceKey]*unstructured.Unstructured{},
@@ -136,6 +157,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	c.startEvents()
 	defer c.events.Shutdown()
 	c.awaitDefinitions(ctx)
+	close(c.running)
 	for _, w := range c.watches() {
 		informer := c.informer(w)
 		if _, err := informer.AddEventHandler(handler(w)); err != nil {

@@ -58,7 +58,10 @@ func (e *told) RemoveApp(id app.ID) {
 	delete(e.apps, id)
 }
 
-func (e *told) Start() {}
+func (e *told) SetElsewhere(app.Spec) {}
+func (e *told) Release(...app.ID)     {}
+func (e *told) Relook()               {}
+func (e *told) Start()                {}
 
 func newController(t *testing.T) (*Controller, *told, string) {
 	t.Helper()

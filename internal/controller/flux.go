@@ -22,10 +22,20 @@ func (c *Controller) setGitRepository(u *unstructured.Unstructured) {
 	if !c.note(gitRepositoryResource, u) {
 		return
 	}
+	id := app.SourceID{Kind: flux.KindGitRepository, Namespace: u.GetNamespace(), Name: u.GetName()}
+	needed, ours := c.needed(id)
+	if !needed {
+		c.feed(gitRepositoryResource, u, func() {
+			if needed, _ := c.needed(id); !needed {
+				c.engine.RemoveSource(id)
+			}
+		})
+		return
+	}
 	if u.GetDeletionTimestamp() != nil {
 		// Nothing is stored that would have to be cleaned up; the finalizer is
 		// one that Flux left.
-		if slices.Contains(u.GetFinalizers(), flux.Finalizer) {
+		if ours && slices.Contains(u.GetFinalizers(), flux.Finalizer) {
 			if err := c.setFinalizer(c.ctx, gitRepositoryResource, u, flux.Finalizer, false); err != nil {
 				c.log.Warn("finalizer cannot be removed", "source", u.GetName(), "error", err)
 				c.again(gitRepositoryResource, u, c.setGitRepository)
@@ -34,14 +44,23 @@ func (c *Controller) setGitRepository(u *unstructured.Unstructured) {
 		return
 	}
 	src, _, failure := flux.DecodeGitRepository(u)
-	src.ID = app.SourceID{Kind: flux.KindGitRepository, Namespace: u.GetNamespace(), Name: u.GetName()}
+	src.ID = id
 	switch name, ok := flux.SecretRef(u); {
 	case failure != nil:
 		src.Auth.Err = failure
 	case ok:
 		src.Auth = c.fluxCredentials(c.ctx, u.GetNamespace(), name, src.URL)
 	}
-	c.feed(gitRepositoryResource, u, func() { c.engine.SetSource(src) })
+	c.feed(gitRepositoryResource, u, func() {
+		needed, ours := c.needed(id)
+		if !needed {
+			return
+		}
+		if !ours {
+			src.Followed, src.Interval = true, 0
+		}
+		c.engine.SetSource(src)
+	})
 }
 
 // fluxCredentials reads the Secret of a source. It is read when the source
@@ -74,6 +93,9 @@ func (c *Controller) removedGitRepository(u *unstructured.Unstructured) {
 func (c *Controller) PublishSource(ctx context.Context, r app.SourceReport) error {
 	unlock := c.lock(gitRepositoryResource, r.ID.Namespace, r.ID.Name)
 	defer unlock()
+	if !c.ours(r.ID.Kind, r.ID.Namespace, r.ID.Name) {
+		return nil
+	}
 	return c.current(ctx, gitRepositoryResource, r.ID.Namespace, r.ID.Name, "", func(u *unstructured.Unstructured) error {
 		_, warnings, _ := flux.DecodeGitRepository(u)
 		old := statusOf(u)
@@ -98,6 +120,14 @@ func (c *Controller) setKustomization(u *unstructured.Unstructured) {
 		return
 	}
 	spec := flux.DecodeKustomization(u)
+	if !c.oursApp(spec.ID) {
+		c.feed(kustomizationResource, u, func() {
+			if !c.oursApp(spec.ID) {
+				c.engine.SetElsewhere(spec)
+			}
+		})
+		return
+	}
 	if u.GetDeletionTimestamp() == nil && !slices.Contains(u.GetFinalizers(), flux.Finalizer) && !spec.Suspend {
 		// Nothing is delivered before the finalizer is there: deleting the
 		// resource must find what it delivered. The answer comes by the watch.
@@ -110,14 +140,23 @@ func (c *Controller) setKustomization(u *unstructured.Unstructured) {
 		})
 		return
 	}
-	c.feed(kustomizationResource, u, func() { c.engine.SetApp(spec) })
+	c.read(spec.ID, spec.Source)
+	c.feed(kustomizationResource, u, func() {
+		if c.oursApp(spec.ID) {
+			c.engine.SetApp(spec)
+		} else { // by now
+			c.stopReading(spec.ID)
+		}
+	})
 }
 
 func (c *Controller) removedKustomization(u *unstructured.Unstructured) {
 	c.feeding.Lock()
 	defer c.feeding.Unlock()
 	c.forget(kustomizationResource)(u)
-	c.engine.RemoveApp(app.ID{Kind: flux.KindKustomization, Namespace: u.GetNamespace(), Name: u.GetName()})
+	id := app.ID{Kind: flux.KindKustomization, Namespace: u.GetNamespace(), Name: u.GetName()}
+	c.engine.RemoveApp(id)
+	c.stopReading(id)
 }
 
 func (c *Controller) publishKustomization(ctx context.Context, r app.Report) error {

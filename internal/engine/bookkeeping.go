@@ -25,7 +25,7 @@ const (
 func (s *sourceLoop) moved(id app.SourceID, before app.Revision) {
 	e := s.e
 	src, ok := e.current(id)
-	if !ok {
+	if !ok || src.repo == nil { // gone, or to be looked at anew
 		return
 	}
 	readers := e.index.readersOf(id)

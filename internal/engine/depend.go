@@ -20,7 +20,10 @@ func (e *Engine) dependencies(spec app.Spec) (waiting bool, _ *app.Failure) {
 	for _, id := range spec.DependsOn {
 		dep := e.app(id)
 		if dep == nil {
-			return false, notReady("dependency '%s/%s' not found", id.Namespace, id.Name)
+			if f := e.dependencyElsewhere(id, spec); f != nil {
+				return false, f
+			}
+			continue
 		}
 		dep.mu.Lock()
 		last, src, ready, applied, generation := dep.last, dep.spec.Source, dep.spec.Ready, dep.applied, dep.spec.Generation
@@ -42,6 +45,23 @@ func (e *Engine) dependencies(spec app.Spec) (waiting bool, _ *app.Failure) {
 	return false, nil
 }
 
+// dependencyElsewhere says why an app that another process delivers holds spec
+// back; nil if it does not.
+func (e *Engine) dependencyElsewhere(id app.ID, spec app.Spec) *app.Failure {
+	e.mu.RLock()
+	dep, known := e.elsewhere[id]
+	e.mu.RUnlock()
+	switch {
+	case !known:
+		return notReady("dependency '%s/%s' not found", id.Namespace, id.Name)
+	case !dep.ready:
+		return notReady("dependency '%s/%s' is not ready", id.Namespace, id.Name)
+	case dep.source == spec.Source && !e.hasCurrent(dep.source, app.Revision{Commit: dep.applied}):
+		return notReady("dependency '%s/%s' revision is not up to date", id.Namespace, id.Name)
+	}
+	return nil
+}
+
 // hasCurrent reports whether applied is the current revision of a source.
 func (e *Engine) hasCurrent(id app.SourceID, applied app.Revision) bool {
 	now, ok := e.current(id)
@@ -52,6 +72,19 @@ func notReady(format string, args ...any) *app.Failure {
 	f := app.Fail(app.StageDepends, app.ReasonDependency, format, args...)
 	f.Retry.After = 30 * time.Second
 	return f
+}
+
+// dependsOn is what an app depends on, whoever delivers it.
+func (e *Engine) dependsOn(id app.ID) []app.ID {
+	e.mu.RLock()
+	a, other := e.apps[id], e.elsewhere[id]
+	e.mu.RUnlock()
+	if a == nil {
+		return other.dependsOn
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.spec.DependsOn
 }
 
 // cycle finds a circle of dependencies through spec; nil if there is none.
@@ -67,13 +100,7 @@ func (e *Engine) cycle(spec app.Spec) []string {
 				continue
 			}
 			seen[next] = true
-			dep := e.app(next)
-			if dep == nil {
-				continue
-			}
-			dep.mu.Lock()
-			further := dep.spec.DependsOn
-			dep.mu.Unlock()
+			further := e.dependsOn(next)
 			if found := walk(next, further, append(path[:len(path):len(path)], next.String())); found != nil {
 				return found
 			}

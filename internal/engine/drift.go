@@ -29,7 +29,7 @@ func (e *Engine) Observed(ev cluster.Event) {
 	}
 	a.mu.Lock()
 	rec, known := a.records[ev.Ref]
-	manager, rules := a.spec.FieldManager, a.spec.Policy.HealthRules
+	manager, mark, rules := a.spec.FieldManager, a.spec.Mark, a.spec.Policy.HealthRules
 	writing := a.writing[ev.Ref]
 	a.unheard = a.unheard || writing
 	a.mu.Unlock()
@@ -37,6 +37,10 @@ func (e *Engine) Observed(ev cluster.Event) {
 		return
 	}
 	switch {
+	case rec.Owned != "" && !ev.Deleted && ev.Owned(manager) != rec.Owned && takenOver(mark, manager, ev.Ref, ev.Meta):
+		e.mu.Lock()
+		e.disownLocked(id, []object.Ref{ev.Ref})
+		e.mu.Unlock()
 	case rec.Owned != "" && (ev.Deleted || ev.Owned(manager) != rec.Owned):
 		e.trigger(id, app.CauseDrift, 0)
 	case health.Needs(ev.Ref.GroupKind(), rules) || ev.Deleted:

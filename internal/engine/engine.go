@@ -59,12 +59,14 @@ type Engine struct {
 	apps    map[app.ID]*state
 	sources map[app.SourceID]*sourceLoop
 	owners  map[object.Ref]app.ID // who delivered an object last
-	ctx     context.Context       // of Run; nil before
-	ended   bool                  // Run waits for what runs, nothing may begin any more
-	started chan struct{}         // closed by Start
-	leaving chan struct{}         // has room for one: a repository may have lost its last reader
-	once    sync.Once
-	running sync.WaitGroup
+	// elsewhere are the apps that other processes deliver; none is in apps.
+	elsewhere map[app.ID]elsewhere
+	ctx       context.Context // of Run; nil before
+	ended     bool            // Run waits for what runs, nothing may begin any more
+	started   chan struct{}   // closed by Start
+	leaving   chan struct{}   // has room for one: a repository may have lost its last reader
+	once      sync.Once
+	running   sync.WaitGroup
 }
 
 // New makes an engine that does nothing yet.
@@ -79,7 +81,7 @@ func New(opts Options) *Engine {
 		opts: opts, log: opts.Log, queue: newQueue(),
 		slots: make(chan struct{}, opts.Workers), bases: newBaseUsers(), index: newIndex(),
 		apps: map[app.ID]*state{}, sources: map[app.SourceID]*sourceLoop{},
-		owners: map[object.Ref]app.ID{}, started: make(chan struct{}), leaving: make(chan struct{}, 1),
+		owners: map[object.Ref]app.ID{}, elsewhere: map[app.ID]elsewhere{}, started: make(chan struct{}), leaving: make(chan struct{}, 1),
 	}
 }
 
@@ -135,6 +137,7 @@ type state struct {
 	spec     app.Spec // as the resource has it, with what this process delivered
 	hash     string   // of what decides the outcome, revision excepted
 	removed  bool
+	released bool         // removed, because another process delivers it
 	answered *app.Request // the last request that was answered
 	applied  app.Revision
 	last     *app.Report // the last finished one
@@ -171,6 +174,7 @@ type seenHealth struct {
 func (e *Engine) SetApp(spec app.Spec) {
 	hash := specHash(spec)
 	e.mu.Lock()
+	delete(e.elsewhere, spec.ID)
 	a, known := e.apps[spec.ID]
 	var left []object.Ref
 	if known && a.uid != spec.UID {
@@ -249,6 +253,7 @@ func errorText(f *app.Failure) string {
 // RemoveApp forgets an app whose resource is gone.
 func (e *Engine) RemoveApp(id app.ID) {
 	e.mu.Lock()
+	delete(e.elsewhere, id)
 	var left []object.Ref
 	if a := e.apps[id]; a != nil {
 		left = e.dropLocked(a)

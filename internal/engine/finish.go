@@ -15,7 +15,11 @@ import (
 func (e *Engine) finish(ctx context.Context, a *state, r *run, rep app.Report) {
 	a.mu.Lock()
 	if a.removed {
+		released := a.released
 		a.mu.Unlock()
+		if released {
+			e.handOver(ctx, r, rep)
+		}
 		return
 	}
 	left := a.left(rep.Records)

@@ -47,11 +47,12 @@ type item struct {
 	cause   app.Cause
 	due     time.Time
 	seq     uint64
-	in      *itemHeap // nil if not waiting
-	at      int       // place in it
-	running bool      // popped, and not done yet
-	again   bool      // came up while running
-	gone    bool      // forgotten while running
+	in      *itemHeap       // nil if not waiting
+	at      int             // place in it
+	running bool            // popped, and not done yet
+	again   bool            // came up while running
+	gone    bool            // forgotten while running
+	idle    []chan struct{} // closed when it has run
 }
 
 func newQueue() *queue {
@@ -166,6 +167,10 @@ func (q *queue) done(id app.ID) {
 		return
 	}
 	it.running = false
+	for _, idle := range it.idle {
+		close(idle)
+	}
+	it.idle = nil
 	if it.gone {
 		delete(q.items, id)
 		return
@@ -192,6 +197,19 @@ func (q *queue) forget(id app.ID) {
 	if !it.running {
 		delete(q.items, id)
 	}
+}
+
+// idle is closed as soon as the app does not run.
+func (q *queue) idle(id app.ID) <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	idle := make(chan struct{})
+	if it := q.items[id]; it != nil && it.running {
+		it.idle = append(it.idle, idle)
+	} else {
+		close(idle)
+	}
+	return idle
 }
 
 // itemHeap is a container/heap whose items know their place.

@@ -33,6 +33,7 @@ type sourceLoop struct {
 	made     time.Time
 	seen     app.Source // src of the look that found revision
 	behind   behind     // whose statuses do not name revision yet
+	round    int        // counts up with Relook: what was asked before does not count
 }
 
 // SetSource tells of a source that is new or has changed.
@@ -63,9 +64,10 @@ func (s *sourceLoop) update(src app.Source) {
 	}
 	changed := !reflect.DeepEqual(old, src)
 	moved := old.URL != src.URL || !reflect.DeepEqual(old.Auth, src.Auth)
+	late := src.Followed && src.Recorded.Commit != s.src.Recorded.Commit && src.Recorded.Commit != s.revision.Commit
 	s.src = src
 	s.mu.Unlock()
-	if changed {
+	if changed || late {
 		s.look(time.Now())
 	}
 	if moved {
@@ -156,7 +158,7 @@ func (s *sourceLoop) once() time.Duration {
 	defer s.looking.Unlock()
 	s.mu.Lock()
 	src, before, first := s.src, s.revision, !s.looked
-	failedBefore, since := reasonOf(s.failure), s.since
+	failedBefore, since, round := reasonOf(s.failure), s.since, s.round
 	s.mu.Unlock()
 	const never = 365 * 24 * time.Hour
 	if src.Suspend {
@@ -172,7 +174,7 @@ func (s *sourceLoop) once() time.Duration {
 		repo = s.recorded(src) // go on with what was delivered before
 	}
 	s.mu.Lock()
-	if src.Generation != s.src.Generation || src.URL != s.src.URL || src.Ref != s.src.Ref {
+	if src.Generation != s.src.Generation || src.URL != s.src.URL || src.Ref != s.src.Ref || round != s.round {
 		s.mu.Unlock()
 		return 0 // changed meanwhile: this look answers an old question
 	}
@@ -209,7 +211,7 @@ func (s *sourceLoop) once() time.Duration {
 	} else if changed {
 		s.e.log.Info("new revision", "source", src.ID.String(), "revision", current.Commit, "ref", current.Ref)
 	}
-	if src.ID.Kind != "" {
+	if src.ID.Kind != "" && !src.Followed {
 		if err := s.e.opts.PublishSource(s.ctx, report); err != nil && s.ctx.Err() == nil {
 			s.e.log.Warn("status of a source cannot be written", "source", src.ID.String(), "error", err)
 			return time.Second

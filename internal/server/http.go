@@ -10,11 +10,12 @@ import (
 
 	"plumb.dev/plumb/internal/cluster"
 	"plumb.dev/plumb/internal/engine"
+	"plumb.dev/plumb/internal/replica"
 	"plumb.dev/plumb/internal/source/webhook"
 )
 
 // handler serves health, metrics and webhooks.
-func handler(eng *engine.Engine, cl *cluster.Cluster, opts Options) http.Handler {
+func handler(eng *engine.Engine, cl *cluster.Cluster, member *replica.Member, opts Options) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registry.MustRegister(counter("plumb_renders_total", "Renderings of apps, by where they came from.", "from", "render", func() uint64 {
@@ -38,7 +39,10 @@ func handler(eng *engine.Engine, cl *cluster.Cluster, opts Options) http.Handler
 		fmt.Fprintln(w, "ok")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	mux.Handle("POST /hooks/push", webhook.Handler(func() webhook.Secrets { return opts.Secrets }, func(p webhook.Push) { eng.Pushed(p.URLs...) }))
+	mux.Handle("POST /hooks/push", webhook.Handler(func() webhook.Secrets { return opts.Secrets }, func(p webhook.Push) {
+		eng.Pushed(p.URLs...)
+		member.Pushed(p.URLs...)
+	}))
 	return mux
 }
 

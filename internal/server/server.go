@@ -23,6 +23,7 @@ import (
 	"plumb.dev/plumb/internal/engine"
 	"plumb.dev/plumb/internal/render/worker"
 	"plumb.dev/plumb/internal/rendercache"
+	"plumb.dev/plumb/internal/replica"
 	"plumb.dev/plumb/internal/source"
 	"plumb.dev/plumb/internal/source/webhook"
 )
@@ -49,7 +50,12 @@ type Options struct {
 	// ControlNamespace is where the Argo CD dialect keeps its Secrets and
 	// projects; "" means argocd.
 	ControlNamespace string
-	Version          string
+	// ReplicaID tells this process from others that serve the same cluster. It
+	// is the same after a restart, and belongs to one process at a time.
+	ReplicaID string
+	// LeaseNamespace is where replicas find each other; "" means plumb-system.
+	LeaseNamespace string
+	Version        string
 	// Program identifies the program exactly, down to the code: it does not
 	// take up what another one rendered. "" keeps no renderings.
 	Program string
@@ -74,10 +80,18 @@ func Run(ctx context.Context, opts Options) error {
 	}
 	// The embedded control plane is the same binary: by this name an audit log
 	// tells the engine from it.
+	version := opts.Version + " (" + opts.ReplicaID + ")"
+	lease := rest.CopyConfig(opts.Config)
+	lease.UserAgent = "plumb-replica/" + version
+	member, err := replica.New(replica.Options{Config: lease, Namespace: opts.LeaseNamespace, ID: opts.ReplicaID, Log: opts.Log})
+	if err != nil {
+		return err
+	}
 	opts.Config = rest.CopyConfig(opts.Config)
-	opts.Config.UserAgent = "plumb-engine/" + opts.Version
+	opts.Config.UserAgent = "plumb-engine/" + version
+	opts.Config.Dial = member.Fence().Behind(opts.Config.Dial)
 	sources := source.Open(source.Options{Dir: filepath.Join(opts.Dir, "git"), Local: opts.LocalSources, Proxy: http.ProxyFromEnvironment})
-	ctl, err := controller.New(controller.Options{Config: opts.Config, Log: opts.Log, ControlNamespace: opts.ControlNamespace})
+	ctl, err := controller.New(controller.Options{Config: opts.Config, Log: opts.Log, ControlNamespace: opts.ControlNamespace, Shared: true})
 	if err != nil {
 		return err
 	}
@@ -87,7 +101,7 @@ func Run(ctx context.Context, opts Options) error {
 		Keys:     append(flux.Keys(), argo.Keys()...),
 		Strip:    append(flux.Strip(), argo.Strip()...),
 		OnEvent:  func(ev cluster.Event) { eng.Observed(ev) },
-		Version:  opts.Version,
+		Version:  version,
 	})
 	if err != nil {
 		return err
@@ -113,12 +127,40 @@ func Run(ctx context.Context, opts Options) error {
 	ctl.Use(starting{eng, opts.Delivering})
 
 	group, ctx := errgroup.WithContext(ctx)
+	if listener != nil {
+		group.Go(func() error { return serve(ctx, listener, handler(eng, cl, member, opts)) })
+	}
+	if member.Join(ctx) != nil { // ctx ended
+		return group.Wait()
+	}
+	// The Lease is kept until all work has ended, and then given back.
+	membership, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	ended := make(chan struct{})
+	var why error
+	go func() {
+		defer close(ended)
+		why = member.Run(membership, replica.Work{Narrow: ctl.Narrow, Widen: ctl.Widen, Pushed: func(urls ...string) { eng.Pushed(urls...) }})
+	}()
+	group.Go(func() error {
+		select {
+		case <-ended:
+			return why
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	group.Go(func() error { return eng.Run(ctx) })
 	group.Go(func() error { return ctl.Run(ctx) })
-	if listener != nil {
-		group.Go(func() error { return serve(ctx, listener, handler(eng, cl, opts)) })
+	err = group.Wait()
+	end()
+	<-ended
+	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if err := member.Leave(leaving); err != nil {
+		opts.Log.Warn("other replicas wait until the Lease expires", "error", err)
 	}
-	return group.Wait()
+	return err
 }
 
 // starting is an engine that tells when it is started.

@@ -1,0 +1,234 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/dialect/argo"
+	"plumb.dev/plumb/internal/dialect/flux"
+	"plumb.dev/plumb/internal/shard"
+)
+
+// Of several replicas each works on its share of the resources: it alone
+// delivers these apps, and writes to these resources. Of all other resources
+// it knows what its own refer to.
+
+// dividedKind is a kind of resources that are divided among the replicas.
+type dividedKind struct {
+	resource schema.GroupVersionResource
+	kind     string
+	set      func(*unstructured.Unstructured)
+}
+
+// divided lists them, what others refer to first.
+func (c *Controller) divided() []dividedKind {
+	return []dividedKind{
+		{gitRepositoryResource, flux.KindGitRepository, c.setGitRepository},
+		{kustomizationResource, flux.KindKustomization, c.setKustomization},
+		{applicationResource, argo.KindApplication, c.setApplication},
+		{applicationSetResource, argo.KindApplicationSet, c.setApplicationSet},
+	}
+}
+
+// shareKey names a resource in a share.
+func shareKey(kind, namespace, name string) string { return kind + "/" + namespace + "/" + name }
+
+// ours reports whether this replica works on a resource.
+func (c *Controller) ours(kind, namespace, name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.share.Owns(shareKey(kind, namespace, name))
+}
+
+func (c *Controller) oursApp(id app.ID) bool { return c.ours(id.Kind, id.Namespace, id.Name) }
+
+// Narrow gives up what is not in share, and returns when nothing of it is under
+// way.
+func (c *Controller) Narrow(share shard.Share) {
+	<-c.running
+	// Whoever feeds the engine finishes first, and then sees the new share.
+	c.feeding.Lock()
+	c.mu.Lock()
+	before := c.share
+	c.share = before.And(share)
+	lost := c.differing(before, c.share)
+	c.mu.Unlock()
+	c.feeding.Unlock()
+
+	var apps []app.ID
+	for _, l := range lost {
+		if l.kind != flux.KindGitRepository {
+			apps = append(apps, app.ID{Kind: l.kind, Namespace: l.GetNamespace(), Name: l.GetName()})
+		}
+		// Writers look whether the resource is theirs when they have its lock.
+		c.lock(l.resource, l.GetNamespace(), l.GetName())()
+	}
+	c.engine.Release(apps...)
+	c.feeding.Lock()
+	for _, id := range apps {
+		if !c.oursApp(id) {
+			c.keep(id, app.Source{})
+			c.stopReading(id)
+		}
+	}
+	c.feeding.Unlock()
+	for _, l := range lost {
+		if l.kind == flux.KindGitRepository {
+			c.setGitRepository(l.Unstructured)
+		}
+	}
+}
+
+// Widen begins the work on all of share. shared says that others may have
+// worked on it: then what they wrote is read first, for a watch may be late,
+// and what this replica knows of repositories counts no more.
+func (c *Controller) Widen(ctx context.Context, share shard.Share, shared bool) error {
+	<-c.running
+	if shared {
+		if err := c.reread(ctx); err != nil {
+			return err
+		}
+		c.engine.Relook()
+	}
+	c.feeding.Lock()
+	c.mu.Lock()
+	gained := c.differing(share, c.share)
+	c.share = share
+	c.mu.Unlock()
+	c.feeding.Unlock()
+	for _, g := range gained {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		g.set(g.Unstructured)
+	}
+	return nil
+}
+
+// dividedResource is a resource of such a kind.
+type dividedResource struct {
+	*unstructured.Unstructured
+	dividedKind
+}
+
+// differing lists the resources that one share has and another has not, what
+// others refer to first. The caller holds c.mu.
+func (c *Controller) differing(has, hasNot shard.Share) []dividedResource {
+	var out []dividedResource
+	for _, d := range c.divided() {
+		first := len(out)
+		for key, u := range c.latest {
+			k := shareKey(d.kind, key.namespace, key.name)
+			if key.resource == d.resource && has.Owns(k) && !hasNot.Owns(k) {
+				out = append(out, dividedResource{u, d})
+			}
+		}
+		slices.SortFunc(out[first:], func(a, b dividedResource) int {
+			return slices.Compare([]string{a.GetNamespace(), a.GetName()}, []string{b.GetNamespace(), b.GetName()})
+		})
+	}
+	return out
+}
+
+// reread reads all divided resources as they are now.
+func (c *Controller) reread(ctx context.Context) error {
+	for _, d := range c.divided() {
+		options := metav1.ListOptions{Limit: 500}
+		for {
+			page, err := c.page(ctx, d.resource, options)
+			if err != nil {
+				return fmt.Errorf("reading %s: %w", d.resource.Resource, err)
+			}
+			for i := range page.Items {
+				u := &page.Items[i]
+				unstructured.RemoveNestedField(u.Object, "metadata", "managedFields")
+				d.set(u)
+			}
+			if options.Continue = page.GetContinue(); options.Continue == "" {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Controller) page(ctx context.Context, gvr schema.GroupVersionResource, options metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+	ctx, cancel := c.request(ctx)
+	defer cancel()
+	return c.dynamic.Resource(gvr).List(ctx, options)
+}
+
+// read notes that an app of this replica reads a repository, and makes sure
+// that the engine knows that.
+func (c *Controller) read(id app.ID, source app.SourceID) {
+	c.mu.Lock()
+	if c.reads[id] == source {
+		c.mu.Unlock()
+		return
+	}
+	gone := c.unread(id)
+	c.reads[id] = source
+	first := len(c.readers[source]) == 0
+	if first {
+		c.readers[source] = map[app.ID]bool{}
+	}
+	c.readers[source][id] = true
+	c.mu.Unlock()
+	c.unneeded(gone)
+	if !first || c.ours(source.Kind, source.Namespace, source.Name) {
+		return
+	}
+	if u := c.find(gitRepositoryResource, source.Namespace, source.Name); u != nil && source.Kind == flux.KindGitRepository {
+		c.setGitRepository(u)
+	}
+}
+
+// unread is for an app that reads no repository any more, or another one. It
+// gives what nobody reads now. The caller holds c.mu.
+func (c *Controller) unread(id app.ID) (gone app.SourceID) {
+	source, had := c.reads[id]
+	if !had {
+		return gone
+	}
+	delete(c.reads, id)
+	delete(c.readers[source], id)
+	if len(c.readers[source]) == 0 {
+		delete(c.readers, source)
+		return source
+	}
+	return gone
+}
+
+// stopReading is for an app that this replica has no more to do with.
+func (c *Controller) stopReading(id app.ID) {
+	c.mu.Lock()
+	gone := c.unread(id)
+	c.mu.Unlock()
+	c.unneeded(gone)
+}
+
+// unneeded lets go of a repository that no app of this replica reads any more;
+// the zero value is none.
+func (c *Controller) unneeded(id app.SourceID) {
+	if id == (app.SourceID{}) {
+		return
+	}
+	if needed, _ := c.needed(id); !needed {
+		c.engine.RemoveSource(id)
+	}
+}
+
+// needed reports whether the engine has to know a repository, and whether this
+// replica is the one that publishes what it finds.
+func (c *Controller) needed(id app.SourceID) (needed, ours bool) {
+	ours = c.ours(id.Kind, id.Namespace, id.Name)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return ours || len(c.readers[id]) > 0, ours
+}

@@ -89,6 +89,9 @@ type Render struct {
 	// Directory applies to plain manifests.
 	Directory Directory
 	Kustomize Kustomize
+	// Decrypt and then Substitute complete what was built.
+	Decrypt    Decrypt
+	Substitute Substitute
 	// Name and Revision are for build variables and messages.
 	Name, Revision string
 	// Owner is whose rendering it is: how long the last one took decides with

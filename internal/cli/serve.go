@@ -37,6 +37,7 @@ type serveOptions struct {
 	localRepositories bool
 	remoteBases       bool
 	renderWorkers     int
+	lenientVariables  bool
 	logFormat         string
 	logLevel          string
 	pprof             string
@@ -73,6 +74,7 @@ kubeconfig. The definitions must be installed there: see plumb install.`,
 	flags.IntVar(&opts.renderWorkers, "render-workers", 0, "render in up to `N` processes at a time (default: one for each CPU, 2 to 4)")
 	flags.StringVar(&opts.replicaID, "replica-id", "", "`ID` of this replica: the same after a restart, and of one process at a time (default: from host name and cache directory)")
 	flags.StringVar(&opts.leaseNamespace, "lease-namespace", "plumb-system", "`NAMESPACE` where the replicas of a cluster find each other")
+	flags.BoolVar(&opts.lenientVariables, "lenient-substitution", false, "in spec.postBuild of Kustomizations, replace a variable that is not set by nothing instead of failing")
 	flags.StringVar(&opts.logFormat, "log-format", "json", "json or text")
 	flags.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.BoolVar(&opts.supervised, "until-stdin-closes", false, "report on standard output, and end when standard input does")
@@ -143,7 +145,7 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 	}
 	err = server.Run(ctx, server.Options{
 		Config: config, Dir: cache, Listen: opts.listen, Secrets: secrets,
-		LocalSources: opts.localRepositories, RemoteBases: opts.remoteBases, ControlNamespace: opts.argoNamespace,
+		LocalSources: opts.localRepositories, RemoteBases: opts.remoteBases, LenientVariables: opts.lenientVariables, ControlNamespace: opts.argoNamespace,
 		ReplicaID: opts.replicaID, LeaseNamespace: opts.leaseNamespace,
 		Version: p.build.Version, Program: program, Log: log,
 		Render:    p.rendering(opts.renderWorkers, log),

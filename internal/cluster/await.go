@@ -148,6 +148,12 @@ func (c *Cluster) remember(ctx context.Context, refs []object.Ref) error {
 	return nil
 }
 
+// Remember makes sure that changes of refs are told (Options.OnEvent), whoever
+// owns them, and whether they exist or not.
+func (c *Cluster) Remember(ctx context.Context, refs []object.Ref) error {
+	return c.remember(ctx, refs)
+}
+
 // Forget ends the remembering of objects that no app asks for any more.
 func (c *Cluster) Forget(refs ...object.Ref) {
 	for _, ref := range refs {

@@ -215,7 +215,7 @@ func (a *state) settled() bool {
 		return false
 	}
 	return last.Failure == nil && last.Sync == app.Synced && last.Generation == a.spec.Generation &&
-		sync.Succeeded && sync.SpecHash == a.hash && sync.Revision == last.Revision.Commit
+		sync.Succeeded && sync.SpecHash == withValues(a.hash, a.read.values) && sync.Revision == last.Revision.Commit
 }
 
 // follow counts the app as delivered at a revision that does not touch it. It

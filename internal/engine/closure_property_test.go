@@ -112,7 +112,7 @@ func TestStoredRenderingIsTheRendering(t *testing.T) {
 			spec.Kustomize.AllowRemoteBases = true
 			files := source.Record(tree)
 			result, used, err := newBases(store, looked).render(t.Context(), render.Render, src.files(files), spec)
-			now := outcome{read: inputs{key, files.Closure(), used}}
+			now := outcome{read: inputs{key: key, closure: files.Closure(), bases: used}}
 			if err != nil {
 				now.result = "error: " + err.Error()
 				failed++
@@ -144,7 +144,7 @@ func TestStoredRenderingIsTheRendering(t *testing.T) {
 				t.Fatalf("%s: a rendering is stored, and rendering fails: %v", at, err)
 			case ok:
 				fromDisk++
-				block, err := render.Encode(render.Result{Objects: got.objects, Warnings: got.warnings, Mode: got.mode})
+				block, err := render.Encode(render.Result{Objects: got.Objects, Warnings: got.Warnings, Mode: got.Mode})
 				if err != nil {
 					t.Fatal(err)
 				}

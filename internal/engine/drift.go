@@ -24,6 +24,7 @@ func (e *Engine) Observed(ev cluster.Event) {
 	if ev.Ref.Kind == "CustomResourceDefinition" || ev.Ref.Kind == "Namespace" {
 		e.unblock(ev)
 	}
+	e.valueChanged(ev.Ref)
 	if !owned || a == nil {
 		return
 	}
@@ -116,6 +117,9 @@ func (t *tracked) note(obj object.Object, write func() (plan.Written, error)) (p
 	}
 	t.e.mu.Unlock()
 	w, err := write()
+	if err == nil {
+		defer t.e.valueChanged(ref) // no watch tells of our own writes
+	}
 	t.a.mu.Lock()
 	defer t.a.mu.Unlock()
 	delete(t.a.writing, ref)
@@ -129,6 +133,7 @@ func (t *tracked) Delete(ctx context.Context, ref object.Ref, version, uid strin
 	t.a.mu.Lock()
 	delete(t.a.records, ref) // its disappearance is no drift
 	t.a.mu.Unlock()
+	defer t.e.valueChanged(ref)
 	return t.Writer.Delete(ctx, ref, version, uid, p)
 }
 

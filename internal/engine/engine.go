@@ -35,6 +35,9 @@ type Options struct {
 	// Bases fetches the repositories that kustomizations build upon, without
 	// credentials, from wherever a kustomization says; nil refuses them.
 	Bases *source.Store
+	// LenientVariables makes variables empty that are not set, instead of
+	// failing the rendering.
+	LenientVariables bool
 	// Workers is how many apps are worked on at a time; waiting for health
 	// does not count. 0 means 16.
 	Workers int
@@ -58,7 +61,8 @@ type Engine struct {
 	mu      sync.RWMutex
 	apps    map[app.ID]*state
 	sources map[app.SourceID]*sourceLoop
-	owners  map[object.Ref]app.ID // who delivered an object last
+	owners  map[object.Ref]app.ID   // who delivered an object last
+	valued  map[object.Ref][]app.ID // who takes values from an object
 	// elsewhere are the apps that other processes deliver; none is in apps.
 	elsewhere map[app.ID]elsewhere
 	ctx       context.Context // of Run; nil before
@@ -81,7 +85,7 @@ func New(opts Options) *Engine {
 		opts: opts, log: opts.Log, queue: newQueue(),
 		slots: make(chan struct{}, opts.Workers), bases: newBaseUsers(), index: newIndex(),
 		apps: map[app.ID]*state{}, sources: map[app.SourceID]*sourceLoop{},
-		owners: map[object.Ref]app.ID{}, elsewhere: map[app.ID]elsewhere{}, started: make(chan struct{}), leaving: make(chan struct{}, 1),
+		owners: map[object.Ref]app.ID{}, valued: map[object.Ref][]app.ID{}, elsewhere: map[app.ID]elsewhere{}, started: make(chan struct{}), leaving: make(chan struct{}, 1),
 	}
 }
 

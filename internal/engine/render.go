@@ -20,6 +20,9 @@ func (r *run) render(ctx context.Context, src sourceNow) (rendering, *app.Failur
 	spec.Kustomize.AllowRemoteBases = r.e.opts.Bases != nil
 	key := renderKey(r.spec, src)
 	r.read = inputs{}
+	if failure := r.resolve(ctx); failure != nil {
+		return rendering{}, failure
+	}
 	tree, err := src.repo.Tree(src.revision.Commit)
 	if err != nil {
 		return rendering{}, app.AsFailure(err, app.StageFetch)
@@ -33,7 +36,7 @@ func (r *run) render(ctx context.Context, src sourceNow) (rendering, *app.Failur
 			r.read = read
 			r.e.uses(r.spec.ID, r.spec.Source, read.bases)
 			r.e.renders.stored.Add(1)
-			return out, nil
+			return r.complete(out, spec)
 		}
 	}
 	files := source.Record(tree)
@@ -43,8 +46,21 @@ func (r *run) render(ctx context.Context, src sourceNow) (rendering, *app.Failur
 	if err != nil {
 		return rendering{}, app.AsFailure(err, app.StageRender)
 	}
-	r.read = inputs{key, files.Closure(), used}
-	r.e.store(r.read, result)
+	r.read = inputs{key: key, closure: files.Closure(), bases: used}
+	if !spec.Confidential() {
+		r.e.store(r.read, result)
+	}
+	return r.complete(result, spec)
+}
+
+// complete does what comes after a build. It is done anew each time: what is
+// kept of a rendering holds nothing of the values of the cluster.
+func (r *run) complete(result render.Result, spec app.Render) (rendering, *app.Failure) {
+	r.read.values = r.values.version
+	result, err := render.Complete(result, spec, r.values.Values)
+	if err != nil {
+		return rendering{}, app.AsFailure(err, app.StageRender)
+	}
 	return rendering{result.Objects, result.Warnings, result.Mode}, nil
 }
 
@@ -54,6 +70,7 @@ type inputs struct {
 	key     rendercache.Key
 	closure source.Closure
 	bases   []base
+	values  string // the version of what came from the cluster
 }
 
 // same reports whether rendering from tree by key gives what it gave before,
@@ -86,9 +103,9 @@ type baseNote struct {
 
 // stored gives the rendering that was made by key from the same files as tree
 // and the bases now hold, by whichever process.
-func (e *Engine) stored(ctx context.Context, key rendercache.Key, tree *source.Tree, now *bases) (rendering, inputs, bool) {
+func (e *Engine) stored(ctx context.Context, key rendercache.Key, tree *source.Tree, now *bases) (render.Result, inputs, bool) {
 	if key == (rendercache.Key{}) {
-		return rendering{}, inputs{}, false
+		return render.Result{}, inputs{}, false
 	}
 	var read inputs
 	block, ok := e.opts.Rendered.Get(key, func(text []byte) bool {
@@ -103,14 +120,14 @@ func (e *Engine) stored(ctx context.Context, key rendercache.Key, tree *source.T
 		return now.hold(ctx, read.bases)
 	})
 	if !ok {
-		return rendering{}, inputs{}, false
+		return render.Result{}, inputs{}, false
 	}
 	result, err := render.Decode(block)
 	if err != nil {
 		e.opts.Rendered.Forget(key)
-		return rendering{}, inputs{}, false
+		return render.Result{}, inputs{}, false
 	}
-	return rendering{result.Objects, result.Warnings, result.Mode}, read, true
+	return result, read, true
 }
 
 // store keeps a rendering for later. That it cannot is no failure of the app.

@@ -15,14 +15,15 @@ import (
 
 // run is one passage of an app along the line.
 type run struct {
-	e     *Engine
-	a     *state
-	spec  app.Spec
-	hash  string
-	cause app.Cause
-	began time.Time
-	read  inputs // what was rendered from, if it came to that
-	rev   string // the commit, once it is fetched
+	e      *Engine
+	a      *state
+	spec   app.Spec
+	hash   string
+	cause  app.Cause
+	began  time.Time
+	read   inputs // what was rendered from, if it came to that
+	values values
+	rev    string // the commit, once it is fetched
 
 	// between ends what may end between two writes; waits ends waits only.
 	between, waits        context.Context
@@ -75,7 +76,7 @@ func (r *run) line(ctx context.Context) (app.Report, bool) {
 	in := report.Input{Spec: spec, Applied: r.a.appliedRevision(), Started: r.began, Cause: r.cause, SpecHash: r.hash}
 	end := func(f *app.Failure) (app.Report, bool) {
 		in.Failure, in.Now = f, time.Now()
-		return report.Compose(in), true
+		return r.values.hide(report.Compose(in)), true
 	}
 	if spec.Deletion != nil {
 		return r.remove(ctx, in)
@@ -106,7 +107,7 @@ func (r *run) line(ctx context.Context) (app.Report, bool) {
 	if failure != nil {
 		return end(failure)
 	}
-	in.Warnings, in.Rendered = rendered.warnings, rendered.mode
+	in.Warnings, in.Rendered, in.SpecHash = rendered.warnings, rendered.mode, r.hash
 
 	// observe, plan
 	cl, writer, failure := r.e.cluster(spec.Target)

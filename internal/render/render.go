@@ -72,7 +72,8 @@ func Render(ctx context.Context, tree fs.FS, spec app.Render) (Result, error) {
 //   - ReasonBuild: everything else that is wrong with the files, the bounds
 //     included.
 //
-// If ctx is cancelled with a Failure as its cause, that is returned.
+// If ctx is cancelled with a Failure as its cause, that is returned. What
+// spec.Completes asks for is left to Complete.
 func (o Options) Render(ctx context.Context, tree fs.FS, spec app.Render) (result Result, err error) {
 	defer func() {
 		// Kustomize and the YAML library below it have panicked on strange
@@ -144,7 +145,9 @@ func (r *rendering) objects() ([]object.Object, error) {
 		if err != nil {
 			return nil, err
 		}
-		setMetadata(objects, r.spec.Kustomize)
+		if !r.spec.Completes() {
+			setMetadata(objects, r.spec.Kustomize)
+		}
 		return objects, nil
 	}
 	return nil, failure(app.ReasonInvalidSpec, "unknown render mode %q", r.spec.Mode)

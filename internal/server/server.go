@@ -50,6 +50,9 @@ type Options struct {
 	// ControlNamespace is where the Argo CD dialect keeps its Secrets and
 	// projects; "" means argocd.
 	ControlNamespace string
+	// LenientVariables makes variables empty that are not set, instead of
+	// failing the rendering.
+	LenientVariables bool
 	// ReplicaID tells this process from others that serve the same cluster. It
 	// is the same after a restart, and belongs to one process at a time.
 	ReplicaID string
@@ -116,7 +119,8 @@ func Run(ctx context.Context, opts Options) error {
 		rendered = rendercache.Open(rendercache.Options{Dir: filepath.Join(opts.Dir, "rendered"), Program: opts.Program})
 		defer rendered.Close()
 	}
-	options := engine.Options{Sources: sources, Bases: bases, Rendered: rendered, Cluster: cl, Publish: ctl.Publish, PublishSource: ctl.PublishSource, Log: opts.Log}
+	options := engine.Options{Sources: sources, Bases: bases, Rendered: rendered, Cluster: cl, Publish: ctl.Publish, PublishSource: ctl.PublishSource,
+		LenientVariables: opts.LenientVariables, Log: opts.Log}
 	if len(opts.Render.Args) > 0 {
 		pool := worker.New(opts.Render)
 		defer pool.Close()

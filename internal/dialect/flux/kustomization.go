@@ -71,6 +71,9 @@ func DecodeKustomization(u *unstructured.Unstructured) app.Spec {
 	var invalid *app.Failure
 	out.Render, invalid = renderOf(spec, name)
 	if invalid == nil {
+		out.Render.Substitute, invalid = substitution(spec.PostBuild, namespace)
+	}
+	if invalid == nil {
 		invalid = kustomizationFailure(spec)
 	}
 	out.Invalid = invalid
@@ -255,9 +258,6 @@ func kustomizationFailure(spec kustomizationSpec) *app.Failure {
 		}
 	}
 	switch {
-	case spec.PostBuild.asksForWork():
-		return unsupported("spec.postBuild is not supported yet").
-			WithHint("express the variables as Kustomize patches or replacements")
 	case len(spec.KubeConfig) > 0:
 		return unsupported("spec.kubeConfig is not supported yet").WithHint("run Plumb in the cluster to deliver to")
 	case spec.Decryption != nil && spec.Decryption.Provider != "sops":

@@ -101,8 +101,3 @@ type postBuild struct {
 	} `json:"substituteFrom"`
 	SubstituteStrategy string `json:"substituteStrategy"`
 }
-
-// asksForWork reports whether substitution would look at anything.
-func (p *postBuild) asksForWork() bool {
-	return p != nil && (len(p.Substitute) > 0 || len(p.SubstituteFrom) > 0 || p.SubstituteStrategy == "Always")
-}

@@ -40,7 +40,7 @@ func (r *run) render(ctx context.Context, src sourceNow) (rendering, *app.Failur
 		}
 	}
 	files := source.Record(tree)
-	result, used, err := bases.render(ctx, r.e.opts.Render, src.files(files), spec)
+	result, used, err := bases.render(ctx, r.build, src.files(files), spec)
 	r.e.uses(r.spec.ID, r.spec.Source, used)
 	r.e.renders.rendered.Add(1)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -14,6 +15,7 @@ import (
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/object"
 	"plumb.dev/plumb/internal/render"
+	"plumb.dev/plumb/internal/secret/sops"
 )
 
 // values are what a rendering takes from the cluster.
@@ -23,6 +25,7 @@ type values struct {
 	// if there are none. It tells nothing of what they hold.
 	version string
 	secret  []string // what must not be told
+	keys    *sops.Keys
 }
 
 // resolve reads what the app's rendering takes from the cluster, as Plumb
@@ -31,6 +34,9 @@ type values struct {
 func (r *run) resolve(ctx context.Context) *app.Failure {
 	spec := r.spec.Render
 	r.values = values{Values: render.Values{Lenient: r.e.opts.LenientVariables}}
+	if spec.Decrypt.On {
+		r.values.Decrypt = func(o object.Object) (object.Object, error) { return r.values.keys.Object(o, spec.Decrypt) }
+	}
 	refs := spec.References()
 	if len(refs) == 0 {
 		return nil
@@ -62,9 +68,41 @@ func (r *run) resolve(ctx context.Context) *app.Failure {
 			}
 		}
 	}
+	if ref := spec.Decrypt.Keys; ref != (object.Ref{}) {
+		u, err := r.e.opts.Cluster.Get(ctx, ref)
+		if err != nil {
+			return app.AsFailure(err, app.StageObserve)
+		}
+		if u == nil {
+			return app.Fail(app.StageRender, app.ReasonBuild, "the keys for decryption are to come from %s, which does not exist", ref).
+				WithHint("create it, or correct the reference")
+		}
+		versions = append(versions, string(u.GetUID())+"/"+u.GetResourceVersion())
+		data := map[string][]byte{}
+		for name, value := range contents(u) {
+			data[name] = []byte(value)
+		}
+		if r.values.keys, err = sops.ParseKeys(data); err != nil {
+			return app.Fail(app.StageRender, app.ReasonBuild, "%s: %w", ref, err)
+		}
+	}
 	r.values.version = strings.Join(versions, " ")
 	r.hash = withValues(r.hash, r.values.version)
 	return nil
+}
+
+// build is a RenderFunc that opens what is encrypted in tree.
+func (r *run) build(ctx context.Context, tree fs.FS, spec app.Render) (render.Result, error) {
+	var opened *sops.Files
+	if spec.Decrypt.On {
+		opened = r.values.keys.Open(tree, spec.Decrypt)
+		tree = opened
+	}
+	result, err := r.e.opts.Render(ctx, tree, spec)
+	if opened != nil && err != nil && opened.Failure() != nil {
+		return render.Result{}, opened.Failure() // what Kustomize makes of it names no file
+	}
+	return result, err
 }
 
 // withValues is a spec hash that also stands for the values of that version.

@@ -27,8 +27,8 @@ func Prepare(objects []object.Object, spec app.Spec, kinds map[schema.GroupKind]
 	out := make([]object.Object, 0, len(objects))
 	for _, o := range objects {
 		if encrypted(o) {
-			return nil, nil, app.Fail(app.StageRender, app.ReasonBuild, "%s (%s) is encrypted with SOPS and was not decrypted", o, o.Origin).
-				WithHint("this version of Plumb does not decrypt; remove the encrypted object from the app's path")
+			return nil, nil, app.Fail(app.StageRender, app.ReasonBuild, "%s (%s) is SOPS encrypted, configuring decryption is required", o, o.Origin).
+				WithHint("set decryption on the app if its kind of resource has it; otherwise remove the object from the app's path")
 		}
 		o, notes := object.Normalize(o)
 		for _, n := range notes {
@@ -100,8 +100,12 @@ func merged(base, over map[string]string) map[string]string {
 }
 
 // encrypted reports whether o still carries the metadata that SOPS writes into
-// what it encrypts.
+// what it encrypts. Objects of kinds that are not the core's may be made for
+// that: an operator in the cluster decrypts them.
 func encrypted(o object.Object) bool {
+	if o.Ref().Group != "" {
+		return false
+	}
 	meta, ok := o.Unstructured().Object["sops"].(map[string]any)
 	return ok && (meta["mac"] != nil || meta["lastmodified"] != nil)
 }

@@ -73,6 +73,7 @@ func DecodeKustomization(u *unstructured.Unstructured) app.Spec {
 	if invalid == nil {
 		out.Render.Substitute, invalid = substitution(spec.PostBuild, namespace)
 	}
+	out.Render.Decrypt = decryption(spec.Decryption, namespace)
 	if invalid == nil {
 		invalid = kustomizationFailure(spec)
 	}
@@ -211,8 +212,8 @@ func kustomizationWarnings(spec kustomizationSpec) []app.Warning {
 	warn(spec.Wait && len(spec.HealthChecks) > 0, "healthChecks", "has no effect with wait: true, which checks everything")
 	warn(spec.IgnoreMissingComponents, "ignoreMissingComponents", "is not supported yet: a missing component fails the build")
 	warn(len(spec.BuildMetadata) > 0, "buildMetadata", "is not supported yet: origin annotations are not added")
-	if d := spec.Decryption; d != nil && d.Provider == "sops" {
-		warn(true, "decryption", "is not supported yet: an object that is encrypted with SOPS is refused, others are delivered")
+	if d := spec.Decryption; d != nil && d.SecretRef != nil {
+		warn(d.ServiceAccountName != "", "decryption.serviceAccountName", "is not supported: only the keys of decryption.secretRef are used")
 	}
 	return out
 }
@@ -262,6 +263,11 @@ func kustomizationFailure(spec kustomizationSpec) *app.Failure {
 		return unsupported("spec.kubeConfig is not supported yet").WithHint("run Plumb in the cluster to deliver to")
 	case spec.Decryption != nil && spec.Decryption.Provider != "sops":
 		return invalid("spec.decryption.provider: %q is not a provider", spec.Decryption.Provider).WithHint("set it to sops")
+	case spec.Decryption != nil && spec.Decryption.SecretRef != nil && spec.Decryption.SecretRef.Name == "":
+		return invalid("spec.decryption.secretRef.name is missing")
+	case spec.Decryption != nil && spec.Decryption.SecretRef == nil && spec.Decryption.ServiceAccountName != "":
+		return unsupported("spec.decryption.serviceAccountName is not supported: keys in a cloud's key service cannot be used").
+			WithHint("encrypt for an age or PGP key as well, and name its Secret in spec.decryption.secretRef")
 	case len(spec.HealthCheckExprs) > 0:
 		return unsupported("spec.healthCheckExprs is not supported yet").
 			WithHint("remove it to judge health by the conventions of kstatus")

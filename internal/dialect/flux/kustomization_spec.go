@@ -40,22 +40,24 @@ type kustomizationSpec struct {
 		NewTag  string `json:"newTag"`
 		Digest  string `json:"digest"`
 	} `json:"images"`
-	Components              []string   `json:"components"`
-	IgnoreMissingComponents bool       `json:"ignoreMissingComponents"`
-	BuildMetadata           []string   `json:"buildMetadata"`
-	PostBuild               *postBuild `json:"postBuild"`
-	Decryption              *struct {
-		Provider           string    `json:"provider"`
-		SecretRef          *localRef `json:"secretRef"`
-		ServiceAccountName string    `json:"serviceAccountName"`
-	} `json:"decryption"`
-	Ignore []any `json:"ignore"`
+	Components              []string        `json:"components"`
+	IgnoreMissingComponents bool            `json:"ignoreMissingComponents"`
+	BuildMetadata           []string        `json:"buildMetadata"`
+	PostBuild               *postBuild      `json:"postBuild"`
+	Decryption              *decryptionSpec `json:"decryption"`
+	Ignore                  []any           `json:"ignore"`
 
 	// Until v1beta2.
 	PatchesStrategicMerge []any     `json:"patchesStrategicMerge"`
 	PatchesJSON6902       []jsonOps `json:"patchesJson6902"`
 	Validation            string    `json:"validation"`
 	SelfHeal              any       `json:"selfHeal"` // never existed, but is written in guides
+}
+
+type decryptionSpec struct {
+	Provider           string    `json:"provider"`
+	SecretRef          *localRef `json:"secretRef"`
+	ServiceAccountName string    `json:"serviceAccountName"`
 }
 
 type dependency struct {

@@ -5,6 +5,19 @@ import (
 	"plumb.dev/plumb/internal/object"
 )
 
+// decryption reads spec.decryption. The Secret is one of the Kustomization's
+// namespace.
+func decryption(d *decryptionSpec, namespace string) app.Decrypt {
+	if d == nil || d.Provider != "sops" {
+		return app.Decrypt{}
+	}
+	out := app.Decrypt{On: true, SkipKey: KustomizeGroup + "/decrypt"}
+	if d.SecretRef != nil {
+		out.Keys = object.Ref{Kind: "Secret", Namespace: namespace, Name: d.SecretRef.Name}
+	}
+	return out
+}
+
 // substitution reads spec.postBuild. References stay within the namespace of
 // the Kustomization.
 func substitution(p *postBuild, namespace string) (app.Substitute, *app.Failure) {

@@ -30,7 +30,7 @@ var layers = [][]string{
 // pure packages have no I/O: same input, same output.
 var pure = []string{
 	"internal/object", "internal/ownership", "internal/app", "internal/plan", "internal/diff",
-	"internal/health", "internal/report", "internal/dialect", "internal/shard",
+	"internal/expr", "internal/health", "internal/report", "internal/dialect", "internal/shard",
 }
 
 // isolated packages do I/O and never import each other.

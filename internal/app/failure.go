@@ -30,6 +30,7 @@ type Reason string
 // The reasons.
 const (
 	ReasonInvalidSpec      Reason = "InvalidSpec"      // the custom resource cannot mean anything
+	ReasonInvalidExpr      Reason = "InvalidExpr"      // a CEL expression of the custom resource cannot be parsed
 	ReasonUnsupported      Reason = "Unsupported"      // it asks for what this version cannot do
 	ReasonSourceNotFound   Reason = "SourceNotFound"   // the referenced source resource does not exist
 	ReasonSourceNotReady   Reason = "SourceNotReady"   // it exists and never delivered a revision

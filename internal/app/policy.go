@@ -26,6 +26,9 @@ type Policy struct {
 	// if there are any.
 	Wait         bool
 	HealthChecks []HealthCheck
+	// HealthExprs are CEL expressions that health is judged by, before
+	// HealthRules, where health decides about success.
+	HealthExprs []HealthExpr
 	// HealthRules selects the rule set that health is assessed by.
 	HealthRules HealthRules
 
@@ -100,6 +103,14 @@ const (
 // HealthCheck names an object whose health counts.
 type HealthCheck struct {
 	Group, Version, Kind, Namespace, Name string
+}
+
+// HealthExpr judges the objects of a kind, or of a group where Kind is "", by
+// CEL expressions on their fields: the first of InProgress, Failed and Current
+// that holds counts. The first two may be "".
+type HealthExpr struct {
+	Group, Kind                 string
+	InProgress, Failed, Current string
 }
 
 // Order is the order of kinds.

@@ -41,6 +41,8 @@ type Spec struct {
 
 	Policy    Policy
 	DependsOn []ID
+	// ReadyExprs decide, for some of DependsOn, whether they are ready.
+	ReadyExprs []ReadyExpr
 	// Permits says why an object may not be delivered by this app; nil if it
 	// may. It is pure. A nil Permits permits everything.
 	Permits func(ref object.Ref, namespaced bool) *Failure
@@ -64,6 +66,15 @@ type Spec struct {
 	Request  *Request  // what a user asked for, not yet answered
 	Invalid  *Failure  // decode found that this app cannot run; nothing else is looked at
 	Warnings []Warning // unknown or unsupported fields and the like
+}
+
+// ReadyExpr is a CEL expression with the variables dep and self, which are the
+// resources that declare the app On and the app itself, as they are in the
+// cluster.
+type ReadyExpr struct {
+	On        ID
+	Dep, Self object.Ref
+	Text      string
 }
 
 // Warning is something about the custom resource that its author should know.

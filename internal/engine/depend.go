@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,7 +12,7 @@ import (
 // dependencies reports whether the apps that spec depends on are ready. It
 // waits, by telling so, for those that have not run yet in this process and
 // were not ready before it.
-func (e *Engine) dependencies(spec app.Spec) (waiting bool, _ *app.Failure) {
+func (e *Engine) dependencies(ctx context.Context, spec app.Spec) (waiting bool, _ *app.Failure) {
 	if cycle := e.cycle(spec); cycle != nil {
 		f := app.Fail(app.StageDepends, app.ReasonCycle, "dependencies go in a circle: %s", strings.Join(cycle, " → ")).
 			WithHint("remove one of these dependsOn entries")
@@ -18,6 +20,12 @@ func (e *Engine) dependencies(spec app.Spec) (waiting bool, _ *app.Failure) {
 		return false, f
 	}
 	for _, id := range spec.DependsOn {
+		if i := slices.IndexFunc(spec.ReadyExprs, func(x app.ReadyExpr) bool { return x.On == id }); i >= 0 {
+			if failure := e.readyExpr(ctx, spec.ID, spec.ReadyExprs[i]); failure != nil {
+				return false, failure
+			}
+			continue
+		}
 		dep := e.app(id)
 		if dep == nil {
 			if f := e.dependencyElsewhere(id, spec); f != nil {

@@ -106,7 +106,7 @@ func TestACircleComesToRest(t *testing.T) {
 				t.Fatal("still running")
 			}
 			a := e.apps[it.id]
-			_, failure := e.dependencies(a.spec)
+			_, failure := e.dependencies(t.Context(), a.spec)
 			if failure == nil || failure.Reason != app.ReasonCycle {
 				t.Fatalf("%s: %v", it.id, failure)
 			}

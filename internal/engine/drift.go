@@ -6,7 +6,6 @@ import (
 
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/cluster"
-	"plumb.dev/plumb/internal/health"
 	"plumb.dev/plumb/internal/object"
 	"plumb.dev/plumb/internal/plan"
 )
@@ -31,7 +30,7 @@ func (e *Engine) Observed(ev cluster.Event) {
 	a.mu.Lock()
 	rec, known := a.records[ev.Ref]
 	manager, mark, rules := a.spec.FieldManager, a.spec.Mark, a.spec.Policy.HealthRules
-	writing := a.writing[ev.Ref]
+	writing, needs := a.writing[ev.Ref], a.needsRead(ev.Ref.GroupKind(), rules)
 	a.unheard = a.unheard || writing
 	a.mu.Unlock()
 	if !known || writing {
@@ -44,7 +43,7 @@ func (e *Engine) Observed(ev cluster.Event) {
 		e.mu.Unlock()
 	case rec.Owned != "" && (ev.Deleted || ev.Owned(manager) != rec.Owned):
 		e.trigger(id, app.CauseDrift, 0)
-	case health.Needs(ev.Ref.GroupKind(), rules) || ev.Deleted:
+	case needs || ev.Deleted:
 		e.trigger(id, app.CauseHealth, healthDelay)
 	}
 }

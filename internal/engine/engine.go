@@ -13,6 +13,7 @@ import (
 
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/cluster"
+	"plumb.dev/plumb/internal/expr"
 	"plumb.dev/plumb/internal/object"
 	"plumb.dev/plumb/internal/render"
 	"plumb.dev/plumb/internal/rendercache"
@@ -151,6 +152,8 @@ type state struct {
 	records  map[object.Ref]app.Record
 	writing  map[object.Ref]bool // being written right now
 	health   map[object.Ref]seenHealth
+	exprs    *expr.Health // of the spec whose hash is exprsOf
+	exprsOf  string
 	reported map[object.Ref]string // drift that was reported and stands: ownership digest
 	passing  int                   // failures in a row that end by themselves
 	unheard  bool                  // an object changed while it was being written

@@ -84,7 +84,7 @@ func (r *run) line(ctx context.Context) (app.Report, bool) {
 	if spec.Invalid != nil {
 		return end(spec.Invalid)
 	}
-	waiting, failure := r.e.dependencies(spec)
+	waiting, failure := r.e.dependencies(ctx, spec)
 	if waiting {
 		return app.Report{}, false
 	}
@@ -104,10 +104,11 @@ func (r *run) line(ctx context.Context) (app.Report, bool) {
 
 	// render
 	rendered, failure := r.renderOrRegain(ctx, src)
+	in.SpecHash = r.hash
 	if failure != nil {
 		return end(failure)
 	}
-	in.Warnings, in.Rendered, in.SpecHash = rendered.warnings, rendered.mode, r.hash
+	in.Warnings, in.Rendered = rendered.warnings, rendered.mode
 
 	// observe, plan
 	cl, writer, failure := r.e.cluster(spec.Target)

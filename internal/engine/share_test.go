@@ -32,7 +32,7 @@ func TestDependencyElsewhere(t *testing.T) {
 				c.dep.ID = id("dep")
 				e.SetElsewhere(*c.dep)
 			}
-			waiting, failure := e.dependencies(app.Spec{ID: id("a"), Source: one, DependsOn: []app.ID{id("dep")}})
+			waiting, failure := e.dependencies(t.Context(), app.Spec{ID: id("a"), Source: one, DependsOn: []app.ID{id("dep")}})
 			switch {
 			case waiting:
 				t.Error("it waits for a run that is never made here")

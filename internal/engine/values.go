@@ -168,10 +168,11 @@ func (e *Engine) valueChanged(ref object.Ref) {
 // valueDelay gathers the changes of several objects into one run.
 const valueDelay = healthDelay
 
+// takesFrom reports whether a change of ref may change what becomes of the app.
 func (a *state) takesFrom(ref object.Ref) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return slices.Contains(a.spec.Render.References(), ref)
+	return slices.Contains(a.spec.Render.References(), ref) || a.waitsFor(ref)
 }
 
 // hide takes the values of Secrets out of what a report tells: the API server

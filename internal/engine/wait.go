@@ -161,6 +161,7 @@ func (a *state) deadline(spec app.Spec, hash string) time.Time {
 func (e *Engine) assess(ctx context.Context, a *state, ref object.Ref, rules app.HealthRules) (app.Health, error) {
 	a.mu.Lock()
 	manager := a.spec.FieldManager
+	exprs, needs := a.judge(), a.needsRead(ref.GroupKind(), rules)
 	seen, ok := a.health[ref]
 	a.mu.Unlock()
 	live, there := e.opts.Cluster.Live(ref, manager)
@@ -170,7 +171,7 @@ func (e *Engine) assess(ctx context.Context, a *state, ref object.Ref, rules app
 	if there && ok && seen.resourceVersion == live.ResourceVersion {
 		return seen.Health, nil
 	}
-	if there && !health.Needs(ref.GroupKind(), rules) {
+	if there && !needs {
 		meta := map[string]any{"name": ref.Name, "namespace": ref.Namespace}
 		if live.Deleting {
 			meta["deletionTimestamp"] = "now"
@@ -186,6 +187,9 @@ func (e *Engine) assess(ctx context.Context, a *state, ref object.Ref, rules app
 		return app.Health{Status: app.Missing, Message: "the object does not exist"}, nil
 	}
 	h := health.Assess(u, rules)
+	if exprs.Has(ref.GroupKind()) {
+		h = exprs.Assess(ctx, u)
+	}
 	a.mu.Lock()
 	a.health[ref] = seenHealth{u.GetResourceVersion(), h}
 	a.mu.Unlock()

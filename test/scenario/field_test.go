@@ -18,6 +18,8 @@ func field(u *unstructured.Unstructured, path string) string {
 		path = `{range .status.conditions[?(@.type=="Ready")]}{.status}/{.reason}/{.message}{end} gen={.status.observedGeneration}/{.metadata.generation}`
 	}
 	switch path {
+	case "Healthy", "Stalled", "Reconciling":
+		path = `{range .status.conditions[?(@.type=="` + path + `")]}{.status}/{.reason}/{.message}{end}`
 	case "Conditions":
 		path = `{range .status.conditions[*]}{.type}: {.message}{"\n"}{end}`
 	case "Sync":

@@ -64,14 +64,19 @@ func DecodeKustomization(u *unstructured.Unstructured) app.Spec {
 	out.Policy = policy(spec)
 	out.Suspend = spec.Suspend
 	for _, d := range spec.DependsOn {
-		out.DependsOn = append(out.DependsOn, app.ID{
-			Kind: KindKustomization, Namespace: orElse(d.Namespace, namespace), Name: d.Name,
-		})
+		id := app.ID{Kind: KindKustomization, Namespace: orElse(d.Namespace, namespace), Name: d.Name}
+		out.DependsOn = append(out.DependsOn, id)
+		if d.ReadyExpr != "" {
+			out.ReadyExprs = append(out.ReadyExprs, app.ReadyExpr{On: id, Dep: reference(id), Self: reference(out.ID), Text: d.ReadyExpr})
+		}
 	}
 	var invalid *app.Failure
 	out.Render, invalid = renderOf(spec, name)
 	if invalid == nil {
 		out.Render.Substitute, invalid = substitution(spec.PostBuild, namespace)
+	}
+	if invalid == nil {
+		out.Policy.HealthExprs, invalid = expressions(spec)
 	}
 	out.Render.Decrypt = decryption(spec.Decryption, namespace)
 	if invalid == nil {
@@ -253,10 +258,6 @@ func kustomizationFailure(spec kustomizationSpec) *app.Failure {
 		if d.Name == "" {
 			return invalid("spec.dependsOn[%d].name is missing", i)
 		}
-		if d.ReadyExpr != "" {
-			return unsupported("spec.dependsOn[%d].readyExpr is not supported yet", i).
-				WithHint("remove it to depend on the readiness of %s", d.Name)
-		}
 	}
 	switch {
 	case len(spec.KubeConfig) > 0:
@@ -268,9 +269,6 @@ func kustomizationFailure(spec kustomizationSpec) *app.Failure {
 	case spec.Decryption != nil && spec.Decryption.SecretRef == nil && spec.Decryption.ServiceAccountName != "":
 		return unsupported("spec.decryption.serviceAccountName is not supported: keys in a cloud's key service cannot be used").
 			WithHint("encrypt for an age or PGP key as well, and name its Secret in spec.decryption.secretRef")
-	case len(spec.HealthCheckExprs) > 0:
-		return unsupported("spec.healthCheckExprs is not supported yet").
-			WithHint("remove it to judge health by the conventions of kstatus")
 	case len(spec.Ignore) > 0:
 		return unsupported("spec.ignore is not supported yet").
 			WithHint("leave the fields out of Git, or annotate the objects with %s/ssa: Merge", KustomizeGroup)

@@ -22,7 +22,7 @@ type kustomizationSpec struct {
 	Wait               bool           `json:"wait"`
 	DependsOn          []dependency   `json:"dependsOn"`
 	HealthChecks       []healthCheck  `json:"healthChecks"`
-	HealthCheckExprs   []any          `json:"healthCheckExprs"`
+	HealthCheckExprs   []healthExpr   `json:"healthCheckExprs"`
 	ServiceAccountName string         `json:"serviceAccountName"`
 	KubeConfig         map[string]any `json:"kubeConfig"`
 
@@ -71,6 +71,14 @@ type healthCheck struct {
 	Kind       string `json:"kind"`
 	Name       string `json:"name"`
 	Namespace  string `json:"namespace"`
+}
+
+type healthExpr struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	InProgress string `json:"inProgress"`
+	Failed     string `json:"failed"`
+	Current    string `json:"current"`
 }
 
 type selector struct {

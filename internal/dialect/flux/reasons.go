@@ -27,6 +27,7 @@ type translation struct {
 func kustomizationReasons() []translation {
 	return []translation{
 		{app.StageSpec, app.ReasonInvalidSpec, outcome{"InvalidSpec", true}},
+		{app.StageSpec, app.ReasonInvalidExpr, outcome{"InvalidCELExpression", true}},
 		{app.StageSpec, app.ReasonUnsupported, outcome{"Unsupported", true}},
 		{app.StageSpec, app.ReasonForbidden, outcome{"AccessDenied", true}},
 		{app.StageDepends, "", outcome{"DependencyNotReady", false}},

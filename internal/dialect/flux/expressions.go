@@ -1,0 +1,42 @@
+package flux
+
+import (
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/expr"
+	"plumb.dev/plumb/internal/object"
+)
+
+// expressions reads spec.healthCheckExprs, and makes sure that they and the
+// readyExprs of spec.dependsOn can be parsed.
+func expressions(spec kustomizationSpec) ([]app.HealthExpr, *app.Failure) {
+	invalid := func(format string, args ...any) *app.Failure {
+		return app.Fail(app.StageSpec, app.ReasonInvalidExpr, "Reconciliation failed terminally due to configuration error: "+format, args...)
+	}
+	var out []app.HealthExpr
+	for i, e := range spec.HealthCheckExprs {
+		gv, err := schema.ParseGroupVersion(e.APIVersion)
+		if err != nil || gv.Version == "" {
+			return nil, invalid("healthCheckExprs[%d].apiVersion: %q is none", i, e.APIVersion)
+		}
+		out = append(out, app.HealthExpr{Group: gv.Group, Kind: e.Kind, InProgress: e.InProgress, Failed: e.Failed, Current: e.Current})
+	}
+	if _, err := expr.ParseHealth(out); err != nil {
+		return nil, invalid("%w", err)
+	}
+	for i, d := range spec.DependsOn {
+		if d.ReadyExpr == "" {
+			continue
+		}
+		if _, err := expr.ParseReady(d.ReadyExpr); err != nil {
+			return nil, invalid("dependsOn[%d].readyExpr: %w", i, err)
+		}
+	}
+	return out, nil
+}
+
+// reference is where a Kustomization is in the cluster.
+func reference(id app.ID) object.Ref {
+	return object.Ref{Group: KustomizeGroup, Kind: id.Kind, Namespace: id.Namespace, Name: id.Name}
+}

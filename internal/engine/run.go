@@ -18,7 +18,8 @@ type run struct {
 	e      *Engine
 	a      *state
 	spec   app.Spec
-	hash   string
+	hash   string // of all but the revision that decides the outcome, values included once they are known
+	asked  string // the same without the values, once they are known
 	cause  app.Cause
 	began  time.Time
 	read   inputs // what was rendered from, if it came to that

@@ -87,7 +87,10 @@ func (r *run) resolve(ctx context.Context) *app.Failure {
 		}
 	}
 	r.values.version = strings.Join(versions, " ")
-	r.hash = withValues(r.hash, r.values.version)
+	if r.asked == "" {
+		r.asked = r.hash // a rendering may be done again
+	}
+	r.hash = withValues(r.asked, r.values.version)
 	return nil
 }
 

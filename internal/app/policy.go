@@ -153,6 +153,8 @@ type Switch struct {
 
 // IgnoreRule leaves fields to others: they are not applied and not compared.
 type IgnoreRule struct {
+	// Target picks the objects instead of Group, Kind, Namespace and Name.
+	Target                       *Selector
 	Group, Kind, Namespace, Name string // * matches; "" for Namespace and Name matches any
 	Pointers                     []string
 	// Managers are field managers whose fields are left to them.

@@ -150,7 +150,12 @@ type Kustomize struct {
 	Replicas               []Replica
 	Patches                []Patch
 	Components             []string
-	AllowRemoteBases       bool
+	// IgnoreMissing leaves out Components whose directory does not exist.
+	IgnoreMissing bool
+	// Origins and Transformers add the annotations with which Kustomize tells
+	// where an object comes from, and what changed it.
+	Origins, Transformers bool
+	AllowRemoteBases      bool
 	// Metadata that is set on every object after the build, overriding.
 	Labels, Annotations map[string]string
 }

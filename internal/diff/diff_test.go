@@ -119,11 +119,11 @@ func TestMatches(t *testing.T) {
 		{app.IgnoreRule{Group: "apps", Kind: "Deployment", Namespace: "other"}, false},
 		{app.IgnoreRule{Group: "[", Kind: "*"}, false},
 	} {
-		if got := Matches(tc.rule, ref); got != tc.want {
+		if got := Matches(tc.rule, ref, nil); got != tc.want {
 			t.Errorf("%+v: %v", tc.rule, got)
 		}
 	}
-	if !Matches(app.IgnoreRule{Group: "*", Kind: "Pod"}, object.Ref{Kind: "Pod"}) {
+	if !Matches(app.IgnoreRule{Group: "*", Kind: "Pod"}, object.Ref{Kind: "Pod"}, nil) {
 		t.Error("* does not match the core group")
 	}
 }

@@ -2,17 +2,24 @@ package diff
 
 import (
 	"path"
+	"regexp"
 	"strconv"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/object"
 )
 
-// Matches reports whether rule is about ref: Group and Kind are patterns in
+// Matches reports whether rule is about the object ref with that content: Group and Kind are patterns in
 // which * stands for any text, as are Namespace and Name, where "" matches
 // any.
-func Matches(rule app.IgnoreRule, ref object.Ref) bool {
+func Matches(rule app.IgnoreRule, ref object.Ref, content map[string]any) bool {
+	if rule.Target != nil {
+		return selected(*rule.Target, ref, content)
+	}
 	match := func(pattern, value string) bool {
 		ok, err := path.Match(pattern, value)
 		return err == nil && ok
@@ -22,13 +29,43 @@ func Matches(rule app.IgnoreRule, ref object.Ref) bool {
 		(rule.Name == "" || match(rule.Name, ref.Name))
 }
 
+// selected reports whether a selector picks an object. Its fields are anchored
+// regular expressions, and label selectors as Kubernetes has them; one that
+// cannot be parsed picks nothing.
+func selected(s app.Selector, ref object.Ref, content map[string]any) bool {
+	u := unstructured.Unstructured{Object: content}
+	version := u.GroupVersionKind().Version
+	for _, field := range [][2]string{{s.Group, ref.Group}, {s.Version, version}, {s.Kind, ref.Kind}, {s.Namespace, ref.Namespace}, {s.Name, ref.Name}} {
+		if field[0] == "" {
+			continue
+		}
+		pattern, err := regexp.Compile("^(?:" + field[0] + ")$")
+		if err != nil || !pattern.MatchString(field[1]) {
+			return false
+		}
+	}
+	for _, field := range []struct {
+		selector string
+		on       map[string]string
+	}{{s.LabelSelector, u.GetLabels()}, {s.AnnotationSelector, u.GetAnnotations()}} {
+		if field.selector == "" {
+			continue
+		}
+		pattern, err := labels.Parse(field.selector)
+		if err != nil || !pattern.Matches(labels.Set(field.on)) {
+			return false
+		}
+	}
+	return true
+}
+
 // Strip removes from content, in place, what the pointers of the rules that
 // match ref point at (JSON Pointer, RFC 6901; indices count in the list as it
 // came). A pointer to nothing is no error.
 func Strip(content map[string]any, ref object.Ref, rules []app.IgnoreRule) {
 	items := false
 	for _, rule := range rules {
-		if !Matches(rule, ref) {
+		if !Matches(rule, ref, content) {
 			continue
 		}
 		for _, pointer := range rule.Pointers {

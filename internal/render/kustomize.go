@@ -45,7 +45,14 @@ func (r *rendering) preflight() *preflight {
 
 // build runs Kustomize on k, which takes the place of the file.
 func (r *rendering) build(p *preflight, k *types.Kustomization, dir, file string) ([]object.Object, error) {
-	if err := override(k, r.spec.Kustomize, file); err != nil {
+	wanted := r.spec.Kustomize
+	if wanted.IgnoreMissing {
+		wanted.Components = slices.DeleteFunc(slices.Clone(wanted.Components), func(component string) bool {
+			_, _, err := r.files.stat(path.Join(dir, component))
+			return errors.Is(err, fs.ErrNotExist)
+		})
+	}
+	if err := override(k, wanted, file); err != nil {
 		return nil, err
 	}
 	if err := p.visit(kustomizationAt{Kustomization: k, dir: dir, file: file}); err != nil {

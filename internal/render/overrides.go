@@ -42,6 +42,14 @@ func override(k *types.Kustomization, o app.Kustomize, file string) error {
 	for _, patch := range o.Patches {
 		k.Patches = append(k.Patches, types.Patch{Path: patch.Path, Patch: patch.Patch, Target: selector(patch.Target), Options: patchOptions(patch.Options)})
 	}
+	for _, metadata := range []struct {
+		name string
+		on   bool
+	}{{types.OriginAnnotations, o.Origins}, {types.TransformerAnnotations, o.Transformers}} {
+		if metadata.on && !slices.Contains(k.BuildMetadata, metadata.name) {
+			k.BuildMetadata = append(k.BuildMetadata, metadata.name)
+		}
+	}
 	for _, component := range o.Components {
 		if !slices.Contains(k.Components, component) {
 			k.Components = append(k.Components, component)

@@ -3,6 +3,7 @@ package flux
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -74,6 +75,9 @@ func DecodeKustomization(u *unstructured.Unstructured) app.Spec {
 	out.Render, invalid = renderOf(spec, name)
 	if invalid == nil {
 		out.Render.Substitute, invalid = substitution(spec.PostBuild, namespace)
+	}
+	if invalid == nil {
+		out.Policy.Ignore, invalid = ignoreRules(spec.Ignore)
 	}
 	if invalid == nil {
 		out.Policy.HealthExprs, invalid = expressions(spec)
@@ -160,6 +164,22 @@ func renderOf(spec kustomizationSpec, name string) (app.Render, *app.Failure) {
 		NameSuffix: spec.NameSuffix,
 		Components: spec.Components,
 	}
+	for i, c := range spec.Components {
+		if strings.Contains(c, "://") || strings.HasPrefix(c, "/") {
+			return app.Render{}, app.Fail(app.StageSpec, app.ReasonInvalidSpec, "spec.components[%d]: %q is no relative path; only directories of the source can be named", i, c)
+		}
+	}
+	k.IgnoreMissing = spec.IgnoreMissingComponents
+	for i, m := range spec.BuildMetadata {
+		switch m {
+		case "originAnnotations":
+			k.Origins = true
+		case "transformerAnnotations":
+			k.Transformers = true
+		default:
+			return app.Render{}, app.Fail(app.StageSpec, app.ReasonInvalidSpec, "spec.buildMetadata[%d]: %q is neither originAnnotations nor transformerAnnotations", i, m)
+		}
+	}
 	if m := spec.CommonMetadata; m != nil {
 		k.Labels, k.Annotations = m.Labels, m.Annotations
 	}
@@ -215,8 +235,6 @@ func kustomizationWarnings(spec kustomizationSpec) []app.Warning {
 	warn(spec.SelfHeal != nil, "selfHeal", "is not a field of Flux and has no effect: drift correction is always on")
 	warn(spec.Validation != "", "validation", "has no effect, the API server validates")
 	warn(spec.Wait && len(spec.HealthChecks) > 0, "healthChecks", "has no effect with wait: true, which checks everything")
-	warn(spec.IgnoreMissingComponents, "ignoreMissingComponents", "is not supported yet: a missing component fails the build")
-	warn(len(spec.BuildMetadata) > 0, "buildMetadata", "is not supported yet: origin annotations are not added")
 	if d := spec.Decryption; d != nil && d.SecretRef != nil {
 		warn(d.ServiceAccountName != "", "decryption.serviceAccountName", "is not supported: only the keys of decryption.secretRef are used")
 	}
@@ -269,9 +287,6 @@ func kustomizationFailure(spec kustomizationSpec) *app.Failure {
 	case spec.Decryption != nil && spec.Decryption.SecretRef == nil && spec.Decryption.ServiceAccountName != "":
 		return unsupported("spec.decryption.serviceAccountName is not supported: keys in a cloud's key service cannot be used").
 			WithHint("encrypt for an age or PGP key as well, and name its Secret in spec.decryption.secretRef")
-	case len(spec.Ignore) > 0:
-		return unsupported("spec.ignore is not supported yet").
-			WithHint("leave the fields out of Git, or annotate the objects with %s/ssa: Merge", KustomizeGroup)
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ type kustomizationSpec struct {
 	BuildMetadata           []string        `json:"buildMetadata"`
 	PostBuild               *postBuild      `json:"postBuild"`
 	Decryption              *decryptionSpec `json:"decryption"`
-	Ignore                  []any           `json:"ignore"`
+	Ignore                  []ignoreRule    `json:"ignore"`
 
 	// Until v1beta2.
 	PatchesStrategicMerge []any     `json:"patchesStrategicMerge"`
@@ -89,6 +89,11 @@ type selector struct {
 	Namespace          string `json:"namespace"`
 	LabelSelector      string `json:"labelSelector"`
 	AnnotationSelector string `json:"annotationSelector"`
+}
+
+type ignoreRule struct {
+	Paths  []string  `json:"paths"`
+	Target *selector `json:"target"`
 }
 
 type patch struct {

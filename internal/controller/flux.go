@@ -100,7 +100,7 @@ func (c *Controller) PublishSource(ctx context.Context, r app.SourceReport) erro
 		_, warnings, _ := flux.DecodeGitRepository(u)
 		old := statusOf(u)
 		status := flux.EncodeGitRepository(r, warnings, old)
-		events := flux.GitRepositoryEvents(r, warnings, old)
+		events := flux.Annotated(flux.GitRepositoryEvents(r, warnings, old), u.GetAnnotations())
 		if err := c.writeStatus(ctx, gitRepositoryResource, u, status); err != nil {
 			return err
 		}
@@ -168,7 +168,7 @@ func (c *Controller) publishKustomization(ctx context.Context, r app.Report) err
 		}
 		spec, old := flux.DecodeKustomization(u), statusOf(u)
 		status := flux.EncodeKustomization(r, spec, old)
-		events := flux.KustomizationEvents(r, spec, old)
+		events := flux.Annotated(flux.KustomizationEvents(r, spec, old), u.GetAnnotations())
 		if err := c.writeStatus(ctx, kustomizationResource, u, status); err != nil {
 			return err
 		}

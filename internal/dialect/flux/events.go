@@ -2,6 +2,7 @@ package flux
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -190,4 +191,23 @@ func warningEvents(warnings []app.Warning, old map[string]any) []app.Event {
 		out = append(out, app.Event{Warning: true, Reason: reason, Message: clip(line, maxNote)})
 	}
 	return out
+}
+
+// eventPrefix begins annotations of a resource that its events carry too.
+const eventPrefix = "event.toolkit.fluxcd.io/"
+
+// Annotated gives events the annotations of their resource that are meant for
+// them.
+func Annotated(events []app.Event, resource map[string]string) []app.Event {
+	for i := range events {
+		notes := map[string]string{}
+		for key, value := range resource {
+			if strings.HasPrefix(key, eventPrefix) {
+				notes[key] = value
+			}
+		}
+		maps.Copy(notes, events[i].Annotations)
+		events[i].Annotations = notes
+	}
+	return events
 }

@@ -110,14 +110,20 @@ func (c *Controller) setKustomization(u *unstructured.Unstructured) {
 		})
 		return
 	}
-	c.feed(kustomizationResource, u, func() { c.engine.SetApp(spec) })
+	c.feed(kustomizationResource, u, func() {
+		ref, _ := flux.KubeConfigSecret(u)
+		c.engine.SetApp(spec)
+		c.kubeconfigs.use(spec.ID, ref)
+	})
 }
 
 func (c *Controller) removedKustomization(u *unstructured.Unstructured) {
 	c.feeding.Lock()
 	defer c.feeding.Unlock()
 	c.forget(kustomizationResource)(u)
-	c.engine.RemoveApp(app.ID{Kind: flux.KindKustomization, Namespace: u.GetNamespace(), Name: u.GetName()})
+	id := app.ID{Kind: flux.KindKustomization, Namespace: u.GetNamespace(), Name: u.GetName()}
+	c.engine.RemoveApp(id)
+	c.kubeconfigs.use(id, flux.KubeConfigRef{})
 }
 
 func (c *Controller) publishKustomization(ctx context.Context, r app.Report) error {

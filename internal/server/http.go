@@ -24,6 +24,7 @@ func handler(eng *engine.Engine, cl *cluster.Cluster, opts Options) http.Handler
 		_, stored := eng.Renders()
 		return stored
 	}))
+	registry.MustRegister(newClusterMetrics(eng))
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {

@@ -142,11 +142,13 @@ func (c *Controller) setKustomization(u *unstructured.Unstructured) {
 	}
 	c.read(spec.ID, spec.Source)
 	c.feed(kustomizationResource, u, func() {
-		if c.oursApp(spec.ID) {
-			c.engine.SetApp(spec)
-		} else { // by now
+		if !c.oursApp(spec.ID) { // by now
 			c.stopReading(spec.ID)
+			return
 		}
+		ref, _ := flux.KubeConfigSecret(u)
+		c.engine.SetApp(spec)
+		c.kubeconfigs.use(spec.ID, ref)
 	})
 }
 
@@ -157,6 +159,7 @@ func (c *Controller) removedKustomization(u *unstructured.Unstructured) {
 	id := app.ID{Kind: flux.KindKustomization, Namespace: u.GetNamespace(), Name: u.GetName()}
 	c.engine.RemoveApp(id)
 	c.stopReading(id)
+	c.kubeconfigs.use(id, flux.KubeConfigRef{})
 }
 
 func (c *Controller) publishKustomization(ctx context.Context, r app.Report) error {

@@ -50,24 +50,26 @@ func (e *Engine) SetElsewhere(spec app.Spec) {
 // next write, and is reported as far as it came; whoever goes on begins from
 // that.
 func (e *Engine) Release(ids ...app.ID) {
-	var left []object.Ref
+	var disown []func()
 	var idle []<-chan struct{}
 	e.mu.Lock()
 	for _, id := range ids {
-		a := e.apps[id]
-		if a == nil {
-			idle = append(idle, e.queue.idle(id)) // it may have been removed, and still run
-			continue
+		if a := e.apps[id]; a != nil {
+			a.mu.Lock()
+			a.released = true
+			e.elsewhere[id] = elsewhereOf(a.spec)
+			a.mu.Unlock()
+			disown = append(disown, e.dropLocked(a))
 		}
-		a.mu.Lock()
-		a.released = true
-		e.elsewhere[id] = elsewhereOf(a.spec)
-		a.mu.Unlock()
-		left = append(left, e.dropLocked(a)...)
-		idle = append(idle, e.queue.idle(id))
+		// It may have been removed, or gone to another cluster, and still run.
+		for _, d := range e.destinations {
+			idle = append(idle, d.queue.idle(id))
+		}
 	}
 	e.mu.Unlock()
-	e.opts.Cluster.Forget(left...)
+	for _, f := range disown {
+		f()
+	}
 	for _, done := range idle {
 		<-done
 	}

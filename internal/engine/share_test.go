@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"time"
@@ -62,11 +61,11 @@ func TestElsewhereTriggers(t *testing.T) {
 	triggered := func(spec app.Spec) bool {
 		spec.ID = id("dep")
 		e.SetElsewhere(spec)
-		it, _ := e.queue.pop()
-		if it != nil {
-			e.queue.done(it.id)
+		id, _, ok := e.home.queue.take()
+		if ok {
+			e.home.queue.done(id)
 		}
-		return it != nil
+		return ok
 	}
 	delivered := func(rev string) *app.Attempt { return &app.Attempt{Revision: rev, Succeeded: true} }
 	for i, c := range []struct {
@@ -103,8 +102,8 @@ func TestQueueIdle(t *testing.T) {
 	if !is(q.idle(id("a"))) {
 		t.Error("what is due runs")
 	}
-	if _, _, err := q.next(context.Background()); err != nil {
-		t.Fatal(err)
+	if _, _, ok := q.take(); !ok {
+		t.Fatal("nothing is due")
 	}
 	one := q.idle(id("a"))
 	q.forget(id("a"))

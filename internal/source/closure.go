@@ -40,14 +40,9 @@ const (
 	factAbsent fact = "-"
 )
 
-// fact says what stands at a path. listed tells whether the content of a
-// directory counts. The error is one of the cache, not of the tree.
-func (t *Tree) fact(name string, follow, listed bool) (fact, error) {
-	f, _, err := t.factAt(name, follow, listed)
-	return f, err
-}
-
-// factAt also gives the real paths that were walked, if a link was followed.
+// factAt says what stands at a path. listed tells whether the content of a
+// directory counts. It also gives the real paths that were walked, if a link
+// was followed. The error is one of the cache, not of the tree.
 func (t *Tree) factAt(name string, follow, listed bool) (fact, []string, error) {
 	var trail trail
 	n, err := t.walk(name, follow, &trail)

@@ -39,14 +39,18 @@ func (r KubeConfigRef) ID() string {
 }
 
 // KubeConfigSecret is the Secret, in the Kustomization's own namespace, that
-// opens the cluster that it goes to; ok is false if it stays in this one.
+// opens the cluster that it goes to. If it stays in this one, ok is false and
+// the reference zero.
 func KubeConfigSecret(u *unstructured.Unstructured) (ref KubeConfigRef, ok bool) {
 	ref = KubeConfigRef{
 		Namespace: u.GetNamespace(),
 		Name:      text(u.Object, "spec", "kubeConfig", "secretRef", "name"),
 		Key:       text(u.Object, "spec", "kubeConfig", "secretRef", "key"),
 	}
-	return ref, ref.Name != ""
+	if ref.Name == "" {
+		return KubeConfigRef{}, false
+	}
+	return ref, true
 }
 
 // Cluster reads the Secret that ref names. What it cannot be used for is told

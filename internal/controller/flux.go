@@ -123,6 +123,7 @@ func (c *Controller) setKustomization(u *unstructured.Unstructured) {
 	if !c.oursApp(spec.ID) {
 		c.feed(kustomizationResource, u, func() {
 			if !c.oursApp(spec.ID) {
+				c.kubeconfigs.use(spec.ID, flux.KubeConfigRef{})
 				c.engine.SetElsewhere(spec)
 			}
 		})
@@ -142,13 +143,14 @@ func (c *Controller) setKustomization(u *unstructured.Unstructured) {
 	}
 	c.read(spec.ID, spec.Source)
 	c.feed(kustomizationResource, u, func() {
-		if !c.oursApp(spec.ID) { // by now
+		if c.oursApp(spec.ID) {
+			ref, _ := flux.KubeConfigSecret(u)
+			c.engine.SetApp(spec)
+			c.kubeconfigs.use(spec.ID, ref)
+		} else { // by now
 			c.stopReading(spec.ID)
-			return
+			c.kubeconfigs.use(spec.ID, flux.KubeConfigRef{})
 		}
-		ref, _ := flux.KubeConfigSecret(u)
-		c.engine.SetApp(spec)
-		c.kubeconfigs.use(spec.ID, ref)
 	})
 }
 

@@ -199,6 +199,8 @@ func (d *destination) deliver(ctx context.Context) {
 		d.e.running.Go(func() {
 			defer func() { <-d.slots }()
 			defer d.queue.done(id)
+			d.e.underWay.begin(id)
+			defer d.e.underWay.end(id)
 			d.e.work(d.e.delivering, d, id, cause)
 		})
 	}
@@ -396,19 +398,23 @@ func (d *destination) disown(id app.ID, refs []object.Ref) {
 	if len(refs) == 0 {
 		return
 	}
+	held := d.letGo(id, refs)
+	if conn := d.current(); conn != nil {
+		conn.Forget(held...)
+	}
+}
+
+// letGo ends id's hold on refs, and gives those that it held.
+func (d *destination) letGo(id app.ID, refs []object.Ref) (held []object.Ref) {
 	d.mu.Lock()
-	var held []object.Ref
+	defer d.mu.Unlock()
 	for _, ref := range refs {
 		if d.owners[ref] == id {
 			delete(d.owners, ref)
 			held = append(held, ref)
 		}
 	}
-	conn := d.conn
-	d.mu.Unlock()
-	if conn != nil {
-		conn.Forget(held...)
-	}
+	return held
 }
 
 // Watcher hears of a cluster, as cluster.Options.OnEvent and OnContact do.

@@ -48,11 +48,7 @@ func (d *destination) observed(ev cluster.Event) {
 	}
 	switch {
 	case rec.Owned != "" && !ev.Deleted && ev.Owned(manager) != rec.Owned && takenOver(mark, manager, ev.Ref, ev.Meta):
-		d.mu.Lock()
-		if d.owners[ev.Ref] == id {
-			delete(d.owners, ev.Ref)
-		}
-		d.mu.Unlock()
+		d.letGo(id, []object.Ref{ev.Ref})
 	case rec.Owned != "" && (ev.Deleted || ev.Owned(manager) != rec.Owned):
 		e.trigger(id, app.CauseDrift, 0)
 	case health.Needs(ev.Ref.GroupKind(), rules) || ev.Deleted:

@@ -64,6 +64,7 @@ type Engine struct {
 	apps         map[app.ID]*state
 	sources      map[app.SourceID]*sourceLoop
 	destinations map[string]*destination
+	underWay     underWay
 	// elsewhere are the apps that other processes deliver; none is in apps.
 	elsewhere  map[app.ID]elsewhere
 	ctx        context.Context // of Run; nil before

@@ -61,10 +61,9 @@ type item struct {
 	place *list.Element // in waits
 	at    int           // place among the later, -1 if not among them
 
-	running bool            // taken, and not done yet
-	again   bool            // came up while running
-	gone    bool            // forgotten while running
-	idle    []chan struct{} // closed when it has run
+	running bool // taken, and not done yet
+	again   bool // came up while running
+	gone    bool // forgotten while running
 }
 
 // turns are the ready items of one urgency: a line for each tenant, and the
@@ -277,10 +276,6 @@ func (q *queue) done(id app.ID) {
 		return
 	}
 	it.running = false
-	for _, idle := range it.idle {
-		close(idle)
-	}
-	it.idle = nil
 	if it.gone {
 		delete(q.items, id)
 		return
@@ -304,19 +299,6 @@ func (q *queue) forget(id app.ID) {
 	if !it.running {
 		delete(q.items, id)
 	}
-}
-
-// idle is closed as soon as the app does not run.
-func (q *queue) idle(id app.ID) <-chan struct{} {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	idle := make(chan struct{})
-	if it := q.items[id]; it != nil && it.running {
-		it.idle = append(it.idle, idle)
-	} else {
-		close(idle)
-	}
-	return idle
 }
 
 // size is how many apps are due.

@@ -51,27 +51,24 @@ func (e *Engine) SetElsewhere(spec app.Spec) {
 // that.
 func (e *Engine) Release(ids ...app.ID) {
 	var disown []func()
-	var idle []<-chan struct{}
 	e.mu.Lock()
 	for _, id := range ids {
-		if a := e.apps[id]; a != nil {
-			a.mu.Lock()
-			a.released = true
-			e.elsewhere[id] = elsewhereOf(a.spec)
-			a.mu.Unlock()
-			disown = append(disown, e.dropLocked(a))
+		a := e.apps[id]
+		if a == nil {
+			continue // it may have been removed, and still run
 		}
-		// It may have been removed, or gone to another cluster, and still run.
-		for _, d := range e.destinations {
-			idle = append(idle, d.queue.idle(id))
-		}
+		a.mu.Lock()
+		a.released = true
+		e.elsewhere[id] = elsewhereOf(a.spec)
+		a.mu.Unlock()
+		disown = append(disown, e.dropLocked(a))
 	}
 	e.mu.Unlock()
 	for _, f := range disown {
 		f()
 	}
-	for _, done := range idle {
-		<-done
+	for _, id := range ids {
+		<-e.underWay.idle(id)
 	}
 }
 

@@ -116,7 +116,7 @@ func Run(ctx context.Context, opts Options) error {
 		if err != nil {
 			return nil, err
 		}
-		config.Dial = member.Fence().Behind(config.Dial)
+		config.Dial = member.Fence().Behind(config.Dial) // late writes harm another cluster as well
 		return cluster.Connect(config, watched(w))
 	}
 	var bases *source.Store

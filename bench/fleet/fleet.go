@@ -23,8 +23,8 @@ import (
 	"plumb.dev/plumb/bench/internal/meter"
 )
 
-// calm is how long nothing must happen for it to be quiet, and pause for what
-// belongs to one commit to be over: statuses that only name it come later.
+// calm is how long nothing must happen for it to be quiet, and pause how long
+// the events of a commit are waited for: statuses that only name it come later.
 const (
 	calm  = 2 * time.Second
 	pause = 400 * time.Millisecond
@@ -300,16 +300,34 @@ func (t taking) cpu() (controller, server float64, err error) {
 
 // quiet waits until all is quiet again, and gives the cost up to then.
 func (t taking) quiet(ctx context.Context) (cost, error) {
-	return t.quietFor(ctx, calm)
-}
-
-func (t taking) quietFor(ctx context.Context, calm time.Duration) (cost, error) {
 	since, err := t.f.server.Quiet(ctx, calm, t.f.opts.timeout, t.f.pids...)
 	if err != nil {
 		t.peak.Stop()
 		return cost{}, err
 	}
 	return t.done(ctx, since)
+}
+
+// told waits until events have been written too, which come after statuses, or
+// for a pause, and gives the cost up to then.
+func (t taking) told(ctx context.Context) (cost, error) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(pause); time.Now().Before(end); {
+		now, err := t.f.server.Read(ctx)
+		if err != nil {
+			return cost{}, err
+		}
+		if counts := now.Since(t.requests); counts["POST events"]+counts["PATCH events"] >= 2 {
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return cost{}, context.Cause(ctx)
+		}
+	}
+	return t.done(ctx, time.Now())
 }
 
 func (t taking) done(ctx context.Context, at time.Time) (cost, error) {

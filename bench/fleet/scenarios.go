@@ -62,30 +62,33 @@ func (f *fleet) converge(ctx context.Context) (*converge, error) {
 }
 
 // change commits another value for the ConfigMap of a random app and waits
-// until it is live. pushed is how long git push took of that.
-func (f *fleet) change(ctx context.Context, begin func() error) (live, pushed time.Duration, err error) {
+// until it is live. pushed is how long git push took of that, and done gives
+// when the app says that it delivered the commit.
+func (f *fleet) change(ctx context.Context, begin func() error) (live, pushed time.Duration, done <-chan time.Time, err error) {
 	i := f.random.IntN(f.opts.apps)
 	namespace, path := place(i)
 	r := i % f.opts.repos
 	f.value++
 	want := fmt.Sprint(f.value)
 	if err := f.repos[r].Write(map[string]string{path + "/" + changedFile: changed(want)}); err != nil {
-		return 0, 0, err
+		return 0, 0, nil, err
 	}
 	if f.commits[r], err = f.repos[r].Commit(); err != nil {
-		return 0, 0, err
+		return 0, 0, nil, err
 	}
+	commit := f.commits[r]
+	done = f.apps.expect(f.dialect.namespace, appName(i), func(u *unstructured.Unstructured) bool { return f.dialect.ready(u, commit) })
 	expected := f.objects.expect(namespace, changedName, func(u *unstructured.Unstructured) bool { return text(u, "data", "value") == want })
 	if err := begin(); err != nil {
-		return 0, 0, err
+		return 0, 0, nil, err
 	}
 	began := time.Now()
 	if err := f.push(ctx, f.repos[r]); err != nil {
-		return 0, 0, err
+		return 0, 0, nil, err
 	}
 	pushed = time.Since(began)
 	at, err := f.receive(ctx, "commit to "+path+" live", expected)
-	return at.Sub(began), pushed, err
+	return at.Sub(began), pushed, done, err
 }
 
 func (f *fleet) commit(ctx context.Context) (*commit, error) {
@@ -94,7 +97,7 @@ func (f *fleet) commit(ctx context.Context) (*commit, error) {
 	c := &commit{Tries: f.opts.tries}
 	for range f.opts.tries {
 		var t taking
-		took, pushed, err := f.change(ctx, func() (err error) { t, err = f.take(ctx); return err })
+		took, pushed, done, err := f.change(ctx, func() (err error) { t, err = f.take(ctx); return err })
 		if err != nil {
 			return nil, err
 		}
@@ -102,7 +105,10 @@ func (f *fleet) commit(ctx context.Context) (*commit, error) {
 		if err != nil {
 			return nil, err
 		}
-		each, err := t.quietFor(ctx, pause)
+		if _, err := f.receive(ctx, "status of what a commit changed", done); err != nil {
+			return nil, err
+		}
+		each, err := t.told(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -238,7 +244,7 @@ func (f *fleet) again(ctx context.Context) (*restart, error) {
 		return nil, err
 	}
 	r.Steady = r.ToQuiet.Seconds
-	live, _, err := f.change(ctx, func() error { return nil })
+	live, _, _, err := f.change(ctx, func() error { return nil })
 	r.NextCommitMS = milliseconds(live)
 	return r, err
 }

@@ -141,6 +141,10 @@ type Report struct {
 	// the next decision builds on (it may be older than this run).
 	Records  []Record
 	LastSync *Attempt
+	// Cluster is where Records are, as Target.Cluster has it, and Left what is
+	// still where the app went before.
+	Cluster string
+	Left    []Left
 	// Drift is what was found since the report before.
 	Drift []Drift
 	// Stage is where a running run is, or where the failure came.

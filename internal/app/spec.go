@@ -23,6 +23,9 @@ type Spec struct {
 	ID         ID
 	UID        string
 	Generation int64
+	// Tenant is whose work this is, as far as taking turns goes: of what is
+	// equally urgent, each tenant gets as much as any other.
+	Tenant string
 
 	Source SourceID
 	Render Render
@@ -56,6 +59,11 @@ type Spec struct {
 	// Recorded is what the status says was delivered, from an earlier run of
 	// the engine, or of the tool that Plumb replaced (then without digests).
 	Recorded []Record
+	// RecordedAt is the cluster that Recorded tells of, as Target.Cluster has
+	// it. Where it differs from that, the app has moved.
+	RecordedAt string
+	// Left is what earlier moves left behind.
+	Left []Left
 	// LastSync is the last attempt that the status tells of, by whichever
 	// process; nil if none.
 	LastSync *Attempt
@@ -85,7 +93,8 @@ type Warning struct {
 
 // Target is where objects go.
 type Target struct {
-	Cluster string // "" is the cluster that Plumb serves
+	// Cluster is the ID of the Cluster; "" is the one that Plumb serves.
+	Cluster string
 	// Namespace is where namespaced objects go that name none.
 	Namespace string
 	// ServiceAccount, if set, is impersonated: namespace/name.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 
@@ -31,6 +32,8 @@ func diffCommand(p *program) *cobra.Command {
 		Long: `Show what a sync of the app would create, change and delete, field by field. The
 repository is fetched and rendered here, and the API server is asked, by dry
 run and with your rights, what would become of each object. Nothing is written.
+An app that goes to another cluster is compared with that one, by the credentials
+that its Secret holds.
 
 With --revision, Git is taken at another revision than the app's own: what
 would happen if it were delivered.
@@ -84,6 +87,15 @@ func (p *program) diff(ctx context.Context, out, stderr io.Writer, opts diffOpti
 	}
 	if opts.revision != "" {
 		src.Ref = app.GitRef{Any: opts.revision}
+	}
+	if spec.Target.Cluster != "" {
+		to, err := ctl.Cluster(ctx, spec)
+		if err != nil {
+			return err
+		}
+		if config, err = remote.Config(to.Access); err != nil {
+			return fmt.Errorf("cluster %s: %w", to.ID, err)
+		}
 	}
 	cl, err := remote.Connect(config, remote.Options{
 		Managers: []string{flux.FieldManager, argo.FieldManager},

@@ -84,16 +84,7 @@ func (b *breaker) admit(ctx context.Context, patient bool) error {
 	}
 }
 
-// away is the failure of whoever asks now; nil if the breaker is closed.
-func (b *breaker) away() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.open {
-		return nil
-	}
-	return b.awayLocked()
-}
-
+// awayLocked is the failure of whoever asks now.
 func (b *breaker) awayLocked() *unavailable {
 	return &unavailable{since: b.since, retry: max(time.Second, time.Until(b.next)), cause: b.err}
 }

@@ -63,6 +63,7 @@ func (p place) live() bool {
 // answers nothing. That is noticed, everything that waits for it ends, and what
 // comes after fails without waiting; when it goes on, so does everything else.
 func TestFrozen(t *testing.T) {
+	t.Parallel()
 	sb := sandboxtest.Start(t, sandbox.Options{})
 	contact := make(chan bool, 100)
 	p := placeIn(t, sb, "default")
@@ -118,6 +119,7 @@ func TestFrozen(t *testing.T) {
 // TestHangs: a server behind something that keeps the connection in good health
 // (a load balancer), and hangs.
 func TestHangs(t *testing.T) {
+	t.Parallel()
 	p, proxy, contact := through(t)
 	p.apply(configMap("a"))
 	proxy.Set(faultproxy.Fault{Do: faultproxy.Hang()})

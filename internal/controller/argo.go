@@ -32,8 +32,9 @@ var (
 	secretResource         = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
 )
 
-// repositorySecrets selects the Secrets that hold repository credentials.
-const repositorySecrets = argo.LabelSecretType + " in (repository, repo-creds)"
+// controlSecrets selects the Secrets that hold credentials of repositories and
+// clusters.
+const controlSecrets = argo.LabelSecretType + " in (repository, repo-creds, cluster)"
 
 // Publish writes what the engine reports of an app.
 func (c *Controller) Publish(ctx context.Context, r app.Report) error {
@@ -65,16 +66,20 @@ func (c *Controller) tell(u *unstructured.Unstructured) {
 }
 
 // decodeApplication decodes an Application with what other resources say
-// about it: its project and the credentials of its repository.
+// about it: its project, its cluster, and the credentials of its repository.
 func (c *Controller) decodeApplication(u *unstructured.Unstructured) (app.Spec, app.Source) {
 	spec, src := argo.DecodeApplication(u, c.argo)
 	project := c.find(projectResource, c.controlNamespace(), argo.Project(u))
-	if failure := argo.CheckProject(u, project, c.argo); failure != nil && spec.Invalid == nil && spec.Deletion == nil {
+	c.mu.Lock()
+	clusters := c.clusters
+	c.mu.Unlock()
+	dest := argo.Place(&spec, u, clusters)
+	if failure := argo.CheckProject(u, project, dest, c.argo); failure != nil && spec.Invalid == nil && spec.Deletion == nil {
 		spec.Invalid = failure
 	}
-	spec.Limits = argo.Limits(project)
+	spec.Limits = argo.Limits(project) + dest.Limits()
 	spec.Permits = func(ref object.Ref, namespaced bool) *app.Failure {
-		return argo.PermitsObject(u, project, ref, namespaced)
+		return argo.PermitsObject(u, project, dest, ref, namespaced)
 	}
 	if src.URL != "" {
 		c.mu.Lock()
@@ -209,11 +214,39 @@ func (c *Controller) setSecret(u *unstructured.Unstructured) {
 	}
 	var secret corev1.Secret
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &secret); err != nil {
-		c.log.Warn("repository Secret cannot be read", "secret", u.GetName())
+		c.log.Warn("Secret cannot be read", "secret", u.GetName())
 		return
 	}
 	c.noteSecret(&secret)
+	c.tellClusters()
 	c.redecode()
+}
+
+// tellClusters tells the engine of the clusters that are registered now, and
+// which are no longer.
+func (c *Controller) tellClusters() {
+	c.feeding.Lock()
+	defer c.feeding.Unlock()
+	c.mu.Lock()
+	gone := c.told
+	c.told = map[string]bool{}
+	var set []app.Cluster
+	for _, one := range c.clusters {
+		if one.ID != "" && !c.told[one.ID] { // of several for one server the first counts
+			c.told[one.ID] = true
+			set = append(set, one.Cluster)
+		}
+	}
+	told := c.told
+	c.mu.Unlock()
+	for _, one := range set {
+		c.engine.SetCluster(one)
+	}
+	for id := range gone {
+		if !told[id] {
+			c.engine.RemoveCluster(id)
+		}
+	}
 }
 
 func (c *Controller) removedSecret(u *unstructured.Unstructured) {
@@ -222,7 +255,9 @@ func (c *Controller) removedSecret(u *unstructured.Unstructured) {
 	}
 	c.mu.Lock()
 	delete(c.secrets, u.GetName())
+	c.readClusters()
 	c.mu.Unlock()
+	c.tellClusters()
 	c.redecode()
 }
 

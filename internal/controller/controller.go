@@ -33,6 +33,8 @@ import (
 type Engine interface {
 	SetSource(app.Source)
 	RemoveSource(app.SourceID)
+	SetCluster(app.Cluster)
+	RemoveCluster(id string)
 	SetApp(app.Spec)
 	RemoveApp(app.ID)
 	// Of several replicas: what others deliver, what this one gives up, and
@@ -47,8 +49,8 @@ type Engine interface {
 type Options struct {
 	Config *rest.Config
 	Log    *slog.Logger
-	// ControlNamespace is where the Argo CD dialect keeps projects and
-	// repository Secrets; "" means argocd.
+	// ControlNamespace is where the Argo CD dialect keeps projects and the
+	// Secrets of repositories and clusters; "" means argocd.
 	ControlNamespace string
 	// Shared: other replicas may serve the cluster. Nothing is worked on
 	// before Widen says what.
@@ -80,8 +82,13 @@ type Controller struct {
 	inline  map[app.ID]app.SourceID
 	secrets map[string]argo.SecretData
 	heeded  map[resourceKey]heededSecret
-	asides  chan struct{} // bounds writes beside the watches
-	writes  sync.Map      // resourceKey → *sync.Mutex: one status writer at a time
+	// clusters are those that secrets register; told the ones that the engine
+	// knows of.
+	clusters    []argo.Cluster
+	told        map[string]bool
+	kubeconfigs *kubeconfigs
+	asides      chan struct{} // bounds writes beside the watches
+	writes      sync.Map      // resourceKey → *sync.Mutex: one status writer at a time
 }
 
 // resourceKey names a custom resource.
@@ -117,14 +124,16 @@ func New(opts Options) (*Controller, error) {
 	if opts.Shared {
 		share = shard.Share{}
 	}
-	return &Controller{
+	c := &Controller{
 		share: share, reads: map[app.ID]app.SourceID{}, running: make(chan struct{}),
 		opts: opts, log: opts.Log, dynamic: dyn, core: core,
 		argo:    argo.Options{ControlNamespace: opts.ControlNamespace},
 		latest:  map[resourceKey]*unstructured.Unstructured{},
 		readers: map[app.SourceID]map[app.ID]bool{}, inline: map[app.ID]app.SourceID{},
-		secrets: map[string]argo.SecretData{}, heeded: map[resourceKey]heededSecret{}, asides: make(chan struct{}, 8),
-	}, nil
+		secrets: map[string]argo.SecretData{}, heeded: map[resourceKey]heededSecret{}, told: map[string]bool{}, asides: make(chan struct{}, 8),
+	}
+	c.kubeconfigs = newKubeconfigs(c)
+	return c, nil
 }
 
 // Use says which engine is fed.
@@ -141,7 +150,7 @@ type watch struct {
 // watches lists all that is watched, what others refer to first.
 func (c *Controller) watches() []watch {
 	return []watch{
-		{secretResource, repositorySecrets, c.setSecret, c.removedSecret},
+		{secretResource, controlSecrets, c.setSecret, c.removedSecret},
 		{projectResource, "", c.setProject, c.removedProject},
 		{gitRepositoryResource, "", c.setGitRepository, c.removedGitRepository},
 		{kustomizationResource, "", c.setKustomization, c.removedKustomization},

@@ -25,13 +25,26 @@ func TestMain(m *testing.M) { sandboxtest.Main(m) }
 
 // told is an engine that only notes what it is told.
 type told struct {
-	mu      sync.Mutex
-	apps    map[app.ID]app.Spec
-	sources map[app.SourceID]app.Source
+	mu       sync.Mutex
+	apps     map[app.ID]app.Spec
+	sources  map[app.SourceID]app.Source
+	clusters map[string]app.Cluster
 }
 
 func newTold() *told {
-	return &told{apps: map[app.ID]app.Spec{}, sources: map[app.SourceID]app.Source{}}
+	return &told{apps: map[app.ID]app.Spec{}, sources: map[app.SourceID]app.Source{}, clusters: map[string]app.Cluster{}}
+}
+
+func (e *told) SetCluster(c app.Cluster) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.clusters[c.ID] = c
+}
+
+func (e *told) RemoveCluster(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.clusters, id)
 }
 
 func (e *told) SetSource(s app.Source) {

@@ -123,6 +123,7 @@ func (c *Controller) setKustomization(u *unstructured.Unstructured) {
 	if !c.oursApp(spec.ID) {
 		c.feed(kustomizationResource, u, func() {
 			if !c.oursApp(spec.ID) {
+				c.kubeconfigs.use(spec.ID, flux.KubeConfigRef{})
 				c.engine.SetElsewhere(spec)
 			}
 		})
@@ -143,9 +144,12 @@ func (c *Controller) setKustomization(u *unstructured.Unstructured) {
 	c.read(spec.ID, spec.Source)
 	c.feed(kustomizationResource, u, func() {
 		if c.oursApp(spec.ID) {
+			ref, _ := flux.KubeConfigSecret(u)
 			c.engine.SetApp(spec)
+			c.kubeconfigs.use(spec.ID, ref)
 		} else { // by now
 			c.stopReading(spec.ID)
+			c.kubeconfigs.use(spec.ID, flux.KubeConfigRef{})
 		}
 	})
 }
@@ -157,6 +161,7 @@ func (c *Controller) removedKustomization(u *unstructured.Unstructured) {
 	id := app.ID{Kind: flux.KindKustomization, Namespace: u.GetNamespace(), Name: u.GetName()}
 	c.engine.RemoveApp(id)
 	c.stopReading(id)
+	c.kubeconfigs.use(id, flux.KubeConfigRef{})
 }
 
 func (c *Controller) publishKustomization(ctx context.Context, r app.Report) error {

@@ -3,6 +3,8 @@ package controller
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -26,6 +28,38 @@ func (c *Controller) Resolve(ctx context.Context, id app.ID) (app.Spec, app.Sour
 		return c.resolveApplication(ctx, id)
 	}
 	return app.Spec{}, app.Source{}, fmt.Errorf("%s: there is no such kind of app", id)
+}
+
+// Cluster tells how the cluster is reached that an app goes to, by what Resolve
+// read or may read now. Not for an app of the cluster that Plumb serves.
+func (c *Controller) Cluster(ctx context.Context, spec app.Spec) (app.Cluster, error) {
+	found := app.Cluster{ID: spec.Target.Cluster, Err: app.Fail(app.StageSpec, app.ReasonClusterUnknown, "cluster %q is not registered", spec.Target.Cluster)}
+	if spec.ID.Kind == flux.KindKustomization {
+		u, err := c.get(ctx, kustomizationResource, spec.ID.Namespace, spec.ID.Name)
+		if err != nil {
+			return app.Cluster{}, err
+		}
+		ref, _ := flux.KubeConfigSecret(u)
+		limited, cancel := c.request(ctx)
+		defer cancel()
+		secret, err := c.core.CoreV1().Secrets(ref.Namespace).Get(limited, ref.Name, metav1.GetOptions{})
+		if err != nil {
+			return app.Cluster{}, fmt.Errorf("the cluster of %s: %w", spec.ID, err)
+		}
+		found = ref.Cluster(secret.Data)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, one := range c.clusters {
+		if one.ID == spec.Target.Cluster {
+			found = one.Cluster
+			break
+		}
+	}
+	if found.Err != nil {
+		return app.Cluster{}, found.Err
+	}
+	return found, nil
 }
 
 func (c *Controller) get(ctx context.Context, gvr schema.GroupVersionResource, namespace, name string) (*unstructured.Unstructured, error) {
@@ -74,9 +108,9 @@ func (c *Controller) resolveApplication(ctx context.Context, id app.ID) (app.Spe
 	}
 	limited, cancel := c.request(ctx)
 	defer cancel()
-	secrets, err := c.core.CoreV1().Secrets(namespace).List(limited, metav1.ListOptions{LabelSelector: repositorySecrets})
+	secrets, err := c.core.CoreV1().Secrets(namespace).List(limited, metav1.ListOptions{LabelSelector: controlSecrets})
 	if err != nil && !apierrors.IsForbidden(err) { // who may not read them tries without
-		return app.Spec{}, app.Source{}, fmt.Errorf("repository credentials: %w", err)
+		return app.Spec{}, app.Source{}, fmt.Errorf("credentials of repositories and clusters: %w", err)
 	}
 	if secrets != nil {
 		for _, s := range secrets.Items {
@@ -84,7 +118,10 @@ func (c *Controller) resolveApplication(ctx context.Context, id app.ID) (app.Spe
 		}
 	}
 	spec, src := c.decodeApplication(u)
-	if spec.Invalid != nil {
+	switch {
+	case spec.Invalid != nil && spec.Invalid.Reason == app.ReasonClusterUnknown && err != nil:
+		return spec, src, fmt.Errorf("the cluster of %s: %w", id, err)
+	case spec.Invalid != nil:
 		return spec, src, spec.Invalid
 	}
 	return spec, src, nil
@@ -93,10 +130,17 @@ func (c *Controller) resolveApplication(ctx context.Context, id app.ID) (app.Spe
 func (c *Controller) noteSecret(s *corev1.Secret) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.secrets[s.Name] = argo.SecretData{Name: s.Name, Labels: s.Labels, Data: s.Data}
+	c.secrets[s.Name] = argo.SecretData{Name: s.Name, Labels: s.Labels, Annotations: s.Annotations, Data: s.Data}
+	c.readClusters()
 }
 
-// controlNamespace is where projects and repository Secrets are.
+// readClusters finds the clusters among the Secrets. The caller holds c.mu.
+func (c *Controller) readClusters() {
+	c.clusters = argo.Clusters(slices.Collect(maps.Values(c.secrets)))
+}
+
+// controlNamespace is where projects and the Secrets of repositories and
+// clusters are.
 func (c *Controller) controlNamespace() string {
 	if c.argo.ControlNamespace == "" {
 		return "argocd"

@@ -75,6 +75,7 @@ func (c *Controller) Narrow(share shard.Share) {
 		if !c.oursApp(id) {
 			c.keep(id, app.Source{})
 			c.stopReading(id)
+			c.kubeconfigs.use(id, flux.KubeConfigRef{})
 		}
 	}
 	c.feeding.Unlock()

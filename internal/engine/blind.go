@@ -43,9 +43,9 @@ func (e *Engine) blind() []app.ID {
 		for ref := range a.records {
 			refs = append(refs, ref)
 		}
-		idle := a.run == nil && !a.suspended()
+		idle, dest := a.run == nil && !a.suspended(), a.dest
 		a.mu.Unlock()
-		if idle && len(e.opts.Cluster.Unwatched(refs)) > 0 {
+		if cl := dest.current(); idle && cl != nil && dest.unreachable() == nil && len(cl.Unwatched(refs)) > 0 {
 			out = append(out, a.id)
 		}
 	}

@@ -151,7 +151,7 @@ func (s *sourceLoop) keepBooks() {
 		if a == nil {
 			return
 		}
-		s.e.queue.add(a.id, app.CauseBookkeeping, time.Now())
+		s.e.due(a, app.CauseBookkeeping, time.Now())
 		timer.Reset(bookkeepingEvery)
 	}
 }

@@ -71,7 +71,8 @@ func TestStoredRenderingIsTheRendering(t *testing.T) {
 		result string // encoded, or the error
 	}
 	memory := map[int]outcome{}
-	var held, heldFailed, fromDisk, rendered, failed, changed int
+	var previous *source.Tree
+	var compared, held, heldFailed, fromDisk, rendered, failed, changed int
 	failures := map[int]int{}
 	looked := time.Now()
 	for n, commit := range commits {
@@ -105,6 +106,26 @@ func TestStoredRenderingIsTheRendering(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if previous != nil {
+			// Who is found by what differs, without a look at closures.
+			var index source.Index[int]
+			for i, before := range memory {
+				if before.read.closure.Holds(previous) {
+					index.Put(i, before.read.closure)
+				}
+			}
+			if changes, err := tree.Changes(previous); err == nil {
+				touched := index.Touched(changes)
+				for i, before := range memory {
+					_, found := touched[i]
+					if !found && before.read.closure.Holds(previous) && !before.read.closure.Holds(tree) {
+						t.Fatalf("commit %d (%s): app %d has read of what differs, and is not found by it", n, commit, i)
+					}
+					compared++
+				}
+			}
+		}
+		previous = tree
 		for i, c := range propertyApps {
 			src := sourceNow{url: git.RepoURL("app"), exclude: c.exclude, ignore: c.ignore}
 			key := renderKey(app.Spec{Render: c.Render}, src)
@@ -164,7 +185,7 @@ func TestStoredRenderingIsTheRendering(t *testing.T) {
 		}
 	}
 	total := len(commits) * len(propertyApps)
-	t.Logf("%d looks: %d failed, %d gave something new; %d held (%d of them failures); %d from disk, %d rendered; failures by app: %v", total, failed, changed, held, heldFailed, fromDisk, rendered, failures)
+	t.Logf("%d looks: %d failed, %d gave something new; %d held (%d of them failures); %d from disk, %d rendered; %d compared with what differs; failures by app: %v", total, failed, changed, held, heldFailed, fromDisk, rendered, compared, failures)
 	if held < total/4 || fromDisk < total/8 || rendered < total/50 || failed > total*2/3 || changed < total/50 || heldFailed == 0 {
 		t.Error("the histories are not what this test needs")
 	}
@@ -206,7 +227,7 @@ type blob struct {
 }
 
 var (
-	propertyDirs = []string{"base", "comp", "apps/a", "apps/b", "apps/b/in", "apps/remote", "plain", "plain/x", "plain/y", "links", "."}
+	propertyDirs = []string{"base", "comp", "apps/a", "apps/b", "apps/b/in", "apps/c", "apps/remote", "plain", "plain/x", "plain/y", "links", "."}
 	propertyBase = []string{"a.yaml", "b.yaml", "c.yml", "d.json", "notes.txt", "patch.yaml", "env.txt"}
 )
 
@@ -350,7 +371,21 @@ func (h *history) change() {
 		h.put(path.Join(h.dir(), "readme.md"), fmt.Sprint(h.rnd.IntN(9)))
 	case 21: // back to a commit of before
 		h.files = maps.Clone(pick(h.rnd, h.past))
-	case 22, 23: // an empty commit
+	case 22: // a link turns to a directory that holds the same
+		to := pick(h.rnd, []string{"apps/a", "apps/c"})
+		if h.files["links/dir"] == (blob{"120000", "../" + to}) {
+			break
+		}
+		from := map[string]string{"apps/a": "apps/c", "apps/c": "apps/a"}[to]
+		h.clear(to)
+		for name, b := range maps.Clone(h.files) {
+			if rest, ok := strings.CutPrefix(name, from+"/"); ok {
+				h.files[path.Join(to, rest)] = b
+			}
+		}
+		h.clear("links/dir")
+		h.files["links/dir"] = blob{"120000", "../" + to}
+	case 23: // an empty commit
 	}
 }
 

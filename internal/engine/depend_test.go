@@ -18,7 +18,7 @@ func known(apps ...[]string) *Engine {
 		for _, on := range names[1:] {
 			spec.DependsOn = append(spec.DependsOn, id(on))
 		}
-		e.apps[spec.ID] = &state{id: spec.ID, spec: spec}
+		e.apps[spec.ID] = &state{id: spec.ID, dest: e.home, spec: spec}
 		e.index.file(e.apps[spec.ID], spec)
 	}
 	return e
@@ -32,7 +32,7 @@ func TestAnAppThatAppearsIsHeardOf(t *testing.T) {
 	a.last = &app.Report{Failure: app.Fail(app.StageDepends, app.ReasonDependency, "not found")}
 	e.opts.Cluster = &cluster.Cluster{}
 	e.SetApp(app.Spec{ID: id("b")})
-	if it := e.queue.items[a.id]; it == nil || it.cause != app.CauseDepends {
+	if it := e.home.queue.items[a.id]; it == nil || it.cause != app.CauseDepends {
 		t.Errorf("in the queue it is %+v", it)
 	}
 }
@@ -82,7 +82,7 @@ func TestDependentsAreTriggered(t *testing.T) {
 			e := known([]string{"a", "b"}, []string{"b"})
 			e.apps[id("a")].last = c.last
 			e.triggerDependents(id("b"), c.well)
-			if got := e.queue.items[id("a")] != nil; got != c.want {
+			if got := e.home.queue.items[id("a")] != nil; got != c.want {
 				t.Errorf("%s: triggered is %t", c.name, got)
 			}
 		}
@@ -98,21 +98,21 @@ func TestACircleComesToRest(t *testing.T) {
 			e.trigger(n, app.CauseStart, 0)
 		}
 		for runs := 0; ; runs++ {
-			it, _ := e.queue.pop()
-			if it == nil {
+			next, _, ok := e.home.queue.take()
+			if !ok {
 				break
 			}
 			if runs > 20 {
 				t.Fatal("still running")
 			}
-			a := e.apps[it.id]
+			a := e.apps[next]
 			_, failure := e.dependencies(t.Context(), a.spec)
 			if failure == nil || failure.Reason != app.ReasonCycle {
-				t.Fatalf("%s: %v", it.id, failure)
+				t.Fatalf("%s: %v", next, failure)
 			}
 			a.last = &app.Report{Failure: failure}
-			e.queue.done(it.id)
-			e.triggerDependents(it.id, false)
+			e.home.queue.done(next)
+			e.triggerDependents(next, false)
 		}
 	})
 }

@@ -13,21 +13,33 @@ import (
 // healthDelay gathers the many small changes of a rollout into one look.
 const healthDelay = 100 * time.Millisecond
 
-// Observed takes an event of the cluster's metadata watches. It must be quick:
+// Observed takes an event of the metadata watches of the cluster that Plumb
+// serves.
+func (e *Engine) Observed(ev cluster.Event) { e.home.observed(ev) }
+
+// observed takes an event of the cluster's metadata watches. It must be quick:
 // it is called for every change of every delivered object.
-func (e *Engine) Observed(ev cluster.Event) {
-	e.mu.RLock()
-	id, owned := e.owners[ev.Ref]
-	a := e.apps[id]
-	e.mu.RUnlock()
+func (d *destination) observed(ev cluster.Event) {
+	e := d.e
+	id, owned := d.owner(ev.Ref)
 	if ev.Ref.Kind == "CustomResourceDefinition" || ev.Ref.Kind == "Namespace" {
-		e.unblock(ev)
+		d.unblock(ev)
 	}
-	e.valueChanged(ev.Ref)
-	if !owned || a == nil {
+	if d == e.home {
+		e.valueChanged(ev.Ref)
+	}
+	if !owned {
+		return
+	}
+	a := e.app(id)
+	if a == nil {
 		return
 	}
 	a.mu.Lock()
+	if a.dest != d {
+		a.mu.Unlock()
+		return
+	}
 	rec, known := a.records[ev.Ref]
 	manager, mark, rules := a.spec.FieldManager, a.spec.Mark, a.spec.Policy.HealthRules
 	writing, needs := a.writing[ev.Ref], a.needsRead(ev.Ref.GroupKind(), rules)
@@ -38,9 +50,7 @@ func (e *Engine) Observed(ev cluster.Event) {
 	}
 	switch {
 	case rec.Owned != "" && !ev.Deleted && ev.Owned(manager) != rec.Owned && takenOver(mark, manager, ev.Ref, ev.Meta):
-		e.mu.Lock()
-		e.disownLocked(id, []object.Ref{ev.Ref})
-		e.mu.Unlock()
+		d.letGo(id, []object.Ref{ev.Ref})
 	case rec.Owned != "" && (ev.Deleted || ev.Owned(manager) != rec.Owned):
 		e.trigger(id, app.CauseDrift, 0)
 	case needs || ev.Deleted:
@@ -49,7 +59,7 @@ func (e *Engine) Observed(ev cluster.Event) {
 }
 
 // unblock makes apps due that failed for want of a kind or a namespace.
-func (e *Engine) unblock(ev cluster.Event) {
+func (d *destination) unblock(ev cluster.Event) {
 	if ev.Deleted {
 		return
 	}
@@ -57,8 +67,13 @@ func (e *Engine) unblock(ev cluster.Event) {
 	if ev.Ref.Kind == "CustomResourceDefinition" {
 		reason = app.ReasonKindUnknown
 	}
-	for _, a := range e.index.blockedBy(reason) {
-		e.trigger(a.id, app.CauseDepends, healthDelay)
+	for _, a := range d.e.index.blockedBy(reason) {
+		a.mu.Lock()
+		here := a.dest == d
+		a.mu.Unlock()
+		if here {
+			d.e.trigger(a.id, app.CauseDepends, healthDelay)
+		}
 	}
 }
 
@@ -92,7 +107,7 @@ func (a *state) news(drifts []app.Drift) []app.Drift {
 // app's own writes are never taken for drift, and others' during a run are.
 type tracked struct {
 	*cluster.Writer
-	e       *Engine
+	dest    *destination
 	a       *state
 	manager string
 }
@@ -109,15 +124,13 @@ func (t *tracked) note(obj object.Object, write func() (plan.Written, error)) (p
 	ref := obj.Ref()
 	t.a.mu.Lock()
 	t.a.writing[ref] = true
-	t.a.mu.Unlock()
-	t.e.mu.Lock()
-	if t.e.apps[t.a.id] == t.a {
-		t.e.owners[ref] = t.a.id // before it is there: a wait in this run hears of its changes
+	if !t.a.removed {
+		t.dest.own(t.a.id, []app.Record{{Ref: ref}}) // before it is there: a wait in this run hears of its changes
 	}
-	t.e.mu.Unlock()
+	t.a.mu.Unlock()
 	w, err := write()
-	if err == nil {
-		defer t.e.valueChanged(ref) // no watch tells of our own writes
+	if err == nil && t.dest == t.dest.e.home {
+		defer t.dest.e.valueChanged(ref) // no watch tells of our own writes
 	}
 	t.a.mu.Lock()
 	defer t.a.mu.Unlock()
@@ -132,7 +145,9 @@ func (t *tracked) Delete(ctx context.Context, ref object.Ref, version, uid strin
 	t.a.mu.Lock()
 	delete(t.a.records, ref) // its disappearance is no drift
 	t.a.mu.Unlock()
-	defer t.e.valueChanged(ref)
+	if t.dest == t.dest.e.home {
+		defer t.dest.e.valueChanged(ref)
+	}
 	return t.Writer.Delete(ctx, ref, version, uid, p)
 }
 
@@ -141,11 +156,15 @@ func (t *tracked) Delete(ctx context.Context, ref object.Ref, version, uid strin
 func (e *Engine) missed(a *state) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	cl := a.dest.current()
+	if cl == nil {
+		return false
+	}
 	for ref, rec := range a.records {
 		if rec.Owned == "" {
 			continue
 		}
-		if live, there := e.opts.Cluster.Live(ref, a.spec.FieldManager); there && (!live.Exists || live.Owned != rec.Owned) {
+		if live, there := cl.Live(ref, a.spec.FieldManager); there && (!live.Exists || live.Owned != rec.Owned) {
 			return true
 		}
 	}

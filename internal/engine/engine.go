@@ -25,6 +25,9 @@ type Options struct {
 	Sources *source.Store
 	// Cluster is the cluster that Plumb serves.
 	Cluster *cluster.Cluster
+	// Connect makes a connection to another cluster, of which w is to hear.
+	// Nil: there are no others.
+	Connect func(access app.Access, w Watcher) (*cluster.Cluster, error)
 	// Publish hands on the report of an app; an error makes the engine look
 	// at the app again soon. PublishSource does the same for a source that is
 	// a resource of its own.
@@ -39,9 +42,12 @@ type Options struct {
 	// LenientVariables makes variables empty that are not set, instead of
 	// failing the rendering.
 	LenientVariables bool
-	// Workers is how many apps are worked on at a time; waiting for health
-	// does not count. 0 means 16.
+	// Workers is how many apps are worked on at a time for each cluster;
+	// waiting for health does not count. 0 means 16.
 	Workers int
+	// ClusterGrace is how long a connection to another cluster is kept that no
+	// app goes to any more; 0 means five minutes.
+	ClusterGrace time.Duration
 	// Rendered keeps renderings on disk, for the next look and the next
 	// process; nil keeps none.
 	Rendered *rendercache.Cache
@@ -52,26 +58,27 @@ type Options struct {
 type Engine struct {
 	opts  Options
 	log   *slog.Logger
-	queue *queue
-	slots chan struct{}
+	home  *destination // the cluster that Plumb serves
 	bases *baseUsers
 	index *index
 
 	renders renders
 
-	mu      sync.RWMutex
-	apps    map[app.ID]*state
-	sources map[app.SourceID]*sourceLoop
-	owners  map[object.Ref]app.ID   // who delivered an object last
-	valued  map[object.Ref][]app.ID // who takes values from an object
+	mu           sync.RWMutex
+	apps         map[app.ID]*state
+	sources      map[app.SourceID]*sourceLoop
+	valued       map[object.Ref][]app.ID // who takes values from an object of the cluster that Plumb serves
+	destinations map[string]*destination
+	underWay     underWay
 	// elsewhere are the apps that other processes deliver; none is in apps.
-	elsewhere map[app.ID]elsewhere
-	ctx       context.Context // of Run; nil before
-	ended     bool            // Run waits for what runs, nothing may begin any more
-	started   chan struct{}   // closed by Start
-	leaving   chan struct{}   // has room for one: a repository may have lost its last reader
-	once      sync.Once
-	running   sync.WaitGroup
+	elsewhere  map[app.ID]elsewhere
+	ctx        context.Context // of Run; nil before
+	delivering context.Context // the same, once it may deliver
+	ended      bool            // Run waits for what runs, nothing may begin any more
+	started    chan struct{}   // closed by Start
+	leaving    chan struct{}   // has room for one: a repository may have lost its last reader
+	once       sync.Once
+	running    sync.WaitGroup
 }
 
 // New makes an engine that does nothing yet.
@@ -82,12 +89,18 @@ func New(opts Options) *Engine {
 	if opts.Workers == 0 {
 		opts.Workers = 16
 	}
-	return &Engine{
-		opts: opts, log: opts.Log, queue: newQueue(),
-		slots: make(chan struct{}, opts.Workers), bases: newBaseUsers(), index: newIndex(),
-		apps: map[app.ID]*state{}, sources: map[app.SourceID]*sourceLoop{},
-		owners: map[object.Ref]app.ID{}, valued: map[object.Ref][]app.ID{}, elsewhere: map[app.ID]elsewhere{}, started: make(chan struct{}), leaving: make(chan struct{}, 1),
+	if opts.ClusterGrace == 0 {
+		opts.ClusterGrace = 5 * time.Minute
 	}
+	e := &Engine{
+		opts: opts, log: opts.Log, bases: newBaseUsers(), index: newIndex(),
+		apps: map[app.ID]*state{}, sources: map[app.SourceID]*sourceLoop{},
+		valued:       map[object.Ref][]app.ID{},
+		destinations: map[string]*destination{}, elsewhere: map[app.ID]elsewhere{}, started: make(chan struct{}), leaving: make(chan struct{}, 1),
+	}
+	e.home = e.destinationLocked(local)
+	e.home.told, e.home.conn = true, opts.Cluster
+	return e
 }
 
 // Start says that all sources and apps that exist have been told, so that one
@@ -115,22 +128,14 @@ func (e *Engine) Run(ctx context.Context) error {
 		return nil
 	case <-e.started:
 	}
-	for {
-		id, cause, err := e.queue.next(ctx)
-		if err != nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case e.slots <- struct{}{}:
-		}
-		e.running.Go(func() {
-			defer func() { <-e.slots }()
-			defer e.queue.done(id)
-			e.work(ctx, id, cause)
-		})
+	e.mu.Lock()
+	e.delivering = ctx
+	for _, d := range e.destinations {
+		e.serveLocked(d)
 	}
+	e.mu.Unlock()
+	<-ctx.Done()
+	return nil
 }
 
 // state is what the engine keeps of one app.
@@ -139,8 +144,9 @@ type state struct {
 	uid string
 
 	mu       sync.Mutex
-	spec     app.Spec // as the resource has it, with what this process delivered
-	hash     string   // of what decides the outcome, revision excepted
+	dest     *destination // where its spec says; written under Engine.mu as well
+	spec     app.Spec     // as the resource has it, with what this process delivered
+	hash     string       // of what decides the outcome, revision excepted
 	removed  bool
 	released bool         // removed, because another process delivers it
 	answered *app.Request // the last request that was answered
@@ -183,34 +189,56 @@ func (e *Engine) SetApp(spec app.Spec) {
 	e.mu.Lock()
 	delete(e.elsewhere, spec.ID)
 	a, known := e.apps[spec.ID]
-	var left []object.Ref
+	disown := func() {}
 	if known && a.uid != spec.UID {
-		left = e.dropLocked(a)
+		disown = e.dropLocked(a)
 		known = false
 	}
 	if !known {
-		a = &state{id: spec.ID, uid: spec.UID, spec: spec, hash: hash,
+		a = &state{id: spec.ID, uid: spec.UID, dest: e.destinationLocked(spec.Target.Cluster), spec: spec, hash: hash,
 			writing: map[object.Ref]bool{}, health: map[object.Ref]seenHealth{}, reported: map[object.Ref]string{}}
 		a.remember(spec.Recorded)
 		if spec.LastSync != nil && spec.LastSync.Succeeded {
 			a.applied = app.Revision{Commit: spec.LastSync.Revision}
 		}
 		e.apps[spec.ID] = a
-		for _, r := range spec.Recorded {
-			e.owners[r.Ref] = spec.ID
+		a.dest.enterLocked(spec.ID, spec.Tenant)
+		if spec.RecordedAt == spec.Target.Cluster {
+			a.dest.own(spec.ID, spec.Recorded)
 		}
 		e.index.file(a, spec)
 		e.mu.Unlock()
-		e.opts.Cluster.Forget(left...)
+		disown()
 		e.trigger(spec.ID, app.CauseStart, 0)
 		e.triggerDependents(spec.ID, true) // that had not found it
 		return
 	}
+	cause, changed := a.update(spec, hash)
+	disown = e.moveLocked(a, spec)
 	e.mu.Unlock()
+	disown()
 	e.index.file(a, spec)
-	if cause, changed := a.update(spec, hash); changed {
+	if changed {
 		e.trigger(spec.ID, cause, 0)
 	}
+}
+
+// moveLocked makes an app wait where its spec says. What still runs at another
+// cluster ends by itself: nothing runs at the new one before.
+func (e *Engine) moveLocked(a *state, spec app.Spec) (disown func()) {
+	was := a.dest
+	if was.id == spec.Target.Cluster {
+		was.queue.enrol(a.id, spec.Tenant)
+		return func() {}
+	}
+	now := e.destinationLocked(spec.Target.Cluster)
+	now.enterLocked(a.id, spec.Tenant)
+	a.mu.Lock()
+	a.dest = now
+	left := a.left(nil)
+	a.mu.Unlock()
+	was.leaveLocked(a.id)
+	return func() { was.disown(a.id, left) }
 }
 
 // update takes over a changed spec and says what it asks for. What this
@@ -220,7 +248,7 @@ func (a *state) update(spec app.Spec, hash string) (app.Cause, bool) {
 	defer a.mu.Unlock()
 	old, oldHash := a.spec, a.hash
 	if a.ran {
-		spec.Recorded, spec.LastSync = old.Recorded, old.LastSync
+		spec.Recorded, spec.RecordedAt, spec.Left, spec.LastSync = old.Recorded, old.RecordedAt, old.Left, old.LastSync
 	} else {
 		a.remember(spec.Recorded) // of whoever delivered it so far
 	}
@@ -261,18 +289,20 @@ func errorText(f *app.Failure) string {
 func (e *Engine) RemoveApp(id app.ID) {
 	e.mu.Lock()
 	delete(e.elsewhere, id)
-	var left []object.Ref
+	disown := func() {}
 	if a := e.apps[id]; a != nil {
-		left = e.dropLocked(a)
+		disown = e.dropLocked(a)
 	}
 	e.mu.Unlock()
-	e.opts.Cluster.Forget(left...)
+	disown()
 }
 
-// dropLocked forgets an app and gives the objects that were its own.
-func (e *Engine) dropLocked(a *state) []object.Ref {
+// dropLocked forgets an app. What it gives ends the app's hold on its objects,
+// and needs no lock of the engine's.
+func (e *Engine) dropLocked(a *state) (disown func()) {
 	delete(e.apps, a.id)
-	e.queue.forget(a.id)
+	dest := a.dest
+	dest.leaveLocked(a.id)
 	e.uses(a.id, app.SourceID{}, nil)
 	e.index.drop(a)
 	a.mu.Lock()
@@ -285,7 +315,7 @@ func (e *Engine) dropLocked(a *state) []object.Ref {
 	for ref := range a.writing {
 		left = append(left, ref)
 	}
-	return e.disownLocked(a.id, left)
+	return func() { dest.disown(a.id, left) }
 }
 
 // trigger makes an app due, and stops what is less urgent than the cause: in
@@ -295,14 +325,21 @@ func (e *Engine) trigger(id app.ID, cause app.Cause, after time.Duration) {
 	if a == nil {
 		return
 	}
-	if after <= 0 {
-		a.mu.Lock()
-		if a.run != nil {
-			a.run.preempt(cause)
-		}
-		a.mu.Unlock()
+	a.mu.Lock()
+	if a.run != nil && after <= 0 {
+		a.run.preempt(cause)
 	}
-	e.queue.add(id, cause, time.Now().Add(after))
+	a.mu.Unlock()
+	e.due(a, cause, time.Now().Add(after))
+}
+
+// due makes an app run at a time, in its cluster's turn.
+func (e *Engine) due(a *state, cause app.Cause, at time.Time) {
+	e.mu.RLock() // so that it does not move meanwhile
+	defer e.mu.RUnlock()
+	if e.apps[a.id] == a {
+		a.dest.queue.add(a.id, cause, at)
+	}
 }
 
 func (e *Engine) app(id app.ID) *state {
@@ -312,13 +349,16 @@ func (e *Engine) app(id app.ID) *state {
 }
 
 // begin makes r the app's run with the spec as it is now, in one step: what
-// changes from here on pre-empts it. It reports false if there is nothing to run.
+// changes from here on pre-empts it. It reports false if there is nothing to
+// run, or not here. What still runs at a cluster that the app has left makes it
+// due again when it ends.
 func (a *state) begin(r *run) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.removed || a.suspended() {
+	if a.removed || a.suspended() || a.dest != r.dest || a.run != nil {
 		return false
 	}
+	a.arrive()
 	r.spec, r.hash = a.spec, a.hash
 	if !asksNew(a.answered, r.spec.Request) {
 		r.spec.Request = nil // answered; the resource still shows it

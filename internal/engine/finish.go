@@ -24,6 +24,7 @@ func (e *Engine) finish(ctx context.Context, a *state, r *run, rep app.Report) {
 	}
 	left := a.left(rep.Records)
 	a.remember(rep.Records)
+	a.spec.RecordedAt, a.spec.Left = rep.Cluster, rep.Left
 	a.forgetHealth()
 	a.spec.LastSync, a.applied = rep.LastSync, rep.Applied
 	if rep.Sync != app.Unknown { // otherwise nobody has looked
@@ -41,6 +42,7 @@ func (e *Engine) finish(ctx context.Context, a *state, r *run, rep app.Report) {
 		closure = &a.read.closure
 	}
 	e.index.ran(a, reasonOf(rep.Failure), r.spec.Source, closure)
+	moved := a.dest != r.dest
 	unheard := a.unheard
 	a.unheard = false
 	superseded := rep.Failure != nil && rep.Failure.Reason == app.ReasonSuperseded
@@ -58,7 +60,14 @@ func (e *Engine) finish(ctx context.Context, a *state, r *run, rep app.Report) {
 		}
 	}
 	a.mu.Unlock()
-	e.own(a.id, rep, left)
+	if moved { // nothing there is the app's business any more
+		for _, rec := range rep.Records {
+			left = append(left, rec.Ref)
+		}
+	} else {
+		r.dest.own(a.id, rep.Records)
+	}
+	r.dest.disown(a.id, left)
 	rep.RetryAt = e.next(a, rep)
 	if unheard && r.spec.Deletion == nil && e.missed(a) {
 		e.trigger(a.id, app.CauseDrift, 0)
@@ -76,29 +85,6 @@ func (e *Engine) finish(ctx context.Context, a *state, r *run, rep app.Report) {
 		a.mu.Unlock()
 	}
 	e.triggerDependents(a.id, rep.Failure == nil)
-}
-
-// own notes whose the delivered objects are, and forgets those that left.
-func (e *Engine) own(id app.ID, rep app.Report, left []object.Ref) {
-	e.mu.Lock()
-	for _, r := range rep.Records {
-		e.owners[r.Ref] = id
-	}
-	left = e.disownLocked(id, left)
-	e.mu.Unlock()
-	e.opts.Cluster.Forget(left...)
-}
-
-// disownLocked ends id's hold on refs and gives those that it held.
-func (e *Engine) disownLocked(id app.ID, refs []object.Ref) []object.Ref {
-	var held []object.Ref
-	for _, ref := range refs {
-		if e.owners[ref] == id {
-			delete(e.owners, ref)
-			held = append(held, ref)
-		}
-	}
-	return held
 }
 
 // left lists what was recorded, or written in this run, and is no longer among
@@ -159,6 +145,8 @@ func (e *Engine) next(a *state, rep app.Report) time.Time {
 	case deleting:
 		// No policy speaks of it, and nothing else would take it up again.
 		wait = passing.After(a.failedAgain())
+	case f.Reason == app.ReasonClusterDown && a.waitsForCluster():
+		return time.Time{} // it is made due when the cluster answers
 	case f.Passes(): // the policy's wait is for what someone has to mend
 		wait = passing.After(a.failedAgain())
 	case f.Retry.After > 0:
@@ -199,7 +187,7 @@ func (e *Engine) plan(a *state, cause app.Cause, at time.Time) {
 		a.due = due{cause, at}
 	}
 	a.mu.Unlock()
-	e.queue.add(a.id, cause, at)
+	e.due(a, cause, at)
 }
 
 // passing is the wait after failures that end by themselves.

@@ -26,19 +26,19 @@ func Preview(ctx context.Context, sources, bases *source.Store, cl *cluster.Clus
 	}
 	e := New(Options{Sources: sources, Bases: bases, Cluster: cl, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	spec.Target.ServiceAccount = ""
+	if spec.RecordedAt != spec.Target.Cluster {
+		spec.Recorded = nil // that is elsewhere
+	}
+	spec.Target.Cluster = local // cl is wherever the app goes
 	spec.Request, spec.Deletion = nil, nil
-	r := &run{e: e, a: &state{id: spec.ID}, spec: spec, hash: specHash(spec), cause: app.CauseRequest}
+	r := &run{e: e, a: &state{id: spec.ID}, dest: e.home, spec: spec, hash: specHash(spec), cause: app.CauseRequest}
 	now := sourceNow{url: src.URL, looked: true, revision: revision, repo: repo, since: time.Now(), exclude: src.UseIgnore, ignore: src.Ignore}
 	rendered, failure := r.render(ctx, now)
 	if failure != nil {
 		return revision, plan.Plan{}, failure
 	}
-	cl, writer, failure := e.cluster(spec.Target)
-	if failure != nil {
-		return revision, plan.Plan{}, failure
-	}
 	intent := plan.Intent{Apply: true, DryRun: true, Prune: spec.Policy.Prune, Force: spec.Policy.Force}
-	p, warnings, failure := r.plan(ctx, cl, writer, spec, rendered, intent)
+	p, warnings, failure := r.plan(ctx, cl, cl.Self(), spec, rendered, intent)
 	if failure != nil {
 		return revision, plan.Plan{}, failure
 	}

@@ -15,7 +15,7 @@ import (
 func (r *run) remove(ctx context.Context, in report.Input) (app.Report, bool) {
 	spec := r.spec
 	end := func(f *app.Failure) (app.Report, bool) {
-		in.Failure, in.Now = f, time.Now()
+		in.Failure, in.Now = r.dest.explain(f), time.Now()
 		rep := report.Compose(in)
 		rep.Deleted = f == nil
 		return rep, true
@@ -23,9 +23,14 @@ func (r *run) remove(ctx context.Context, in report.Input) (app.Report, bool) {
 	if !spec.Deletion.Prune || len(spec.Recorded) == 0 {
 		return end(nil)
 	}
-	cl, writer, failure := r.e.cluster(spec.Target)
+	cl, writer, waiting, failure := r.dest.access(spec.Target)
+	if waiting {
+		return app.Report{}, false
+	}
 	if failure != nil {
-		return end(failure)
+		at := *failure
+		at.Stage = app.StageDelete
+		return end(&at)
 	}
 	if _, err := cl.Kinds(ctx, plan.GVKs(nil, spec.Recorded)); err != nil {
 		return end(app.AsFailure(err, app.StageDelete))
@@ -36,7 +41,7 @@ func (r *run) remove(ctx context.Context, in report.Input) (app.Report, bool) {
 		return end(app.AsFailure(err, app.StageDelete))
 	}
 	in.Plan, in.Planned, in.Executed = plan.BuildDeletion(spec, facts), true, true
-	in.Outcome = apply.Run(ctx, in.Plan, apply.Options{Writer: &tracked{Writer: writer, e: r.e, a: r.a},
+	in.Outcome = apply.Run(ctx, in.Plan, apply.Options{Writer: &tracked{Writer: writer, dest: r.dest, a: r.a},
 		Await: r.awaitHealthy, Gone: r.awaitGone, Preempted: r.between, Now: time.Now})
 	if in.Outcome.Failure != nil {
 		in.Outcome.Failure.Stage = app.StageDelete

@@ -17,6 +17,7 @@ import (
 type run struct {
 	e      *Engine
 	a      *state
+	dest   *destination
 	spec   app.Spec
 	hash   string // of all but the revision that decides the outcome, values included once they are known
 	asked  string // the same without the values, once they are known
@@ -36,25 +37,25 @@ type run struct {
 }
 
 // work runs an app once and publishes what came of it.
-func (e *Engine) work(ctx context.Context, id app.ID, cause app.Cause) {
+func (e *Engine) work(ctx context.Context, dest *destination, id app.ID, cause app.Cause) {
 	a := e.app(id)
 	if a == nil {
 		return
 	}
 	if cause == app.CauseHealth && e.refreshHealth(ctx, a) {
 		if next := a.planned(); !next.at.IsZero() {
-			e.queue.add(id, next.cause, next.at) // this look was none of what it is for
+			e.due(a, next.cause, next.at) // this look was none of what it is for
 		}
 		return
 	}
 	if cause == app.CauseBookkeeping && e.publishBooks(ctx, a) {
 		if next := a.planned(); !next.at.IsZero() {
-			e.queue.add(id, next.cause, next.at)
+			e.due(a, next.cause, next.at)
 		}
 		return
 	}
 	e.catchUp(a) // or the run would take a commit that is not its own for news
-	r := &run{e: e, a: a, cause: cause, began: time.Now()}
+	r := &run{e: e, a: a, dest: dest, cause: cause, began: time.Now()}
 	r.between, r.stopBetween = context.WithCancelCause(ctx)
 	r.waits, r.stopWait = context.WithCancelCause(r.between)
 	defer r.stopBetween(nil)
@@ -64,9 +65,13 @@ func (e *Engine) work(ctx context.Context, id app.ID, cause app.Cause) {
 	rep, publish := r.line(ctx)
 	a.mu.Lock()
 	a.run = nil
+	moved := a.dest != dest
 	a.mu.Unlock()
 	if publish {
 		e.finish(ctx, a, r, rep)
+	}
+	if moved {
+		e.trigger(id, app.CauseSpec, 0)
 	}
 }
 
@@ -76,7 +81,7 @@ func (r *run) line(ctx context.Context) (app.Report, bool) {
 	spec := r.spec
 	in := report.Input{Spec: spec, Applied: r.a.appliedRevision(), Started: r.began, Cause: r.cause, SpecHash: r.hash}
 	end := func(f *app.Failure) (app.Report, bool) {
-		in.Failure, in.Now = f, time.Now()
+		in.Failure, in.Now = r.dest.explain(f), time.Now()
 		return r.values.hide(report.Compose(in)), true
 	}
 	if spec.Deletion != nil {
@@ -103,6 +108,10 @@ func (r *run) line(ctx context.Context) (app.Report, bool) {
 		return end(failure)
 	}
 
+	if failure := r.dest.unreachable(); failure != nil {
+		return end(failure) // there is nothing to compare with
+	}
+
 	// render
 	rendered, failure := r.renderOrRegain(ctx, src)
 	in.SpecHash = r.hash
@@ -112,7 +121,10 @@ func (r *run) line(ctx context.Context) (app.Report, bool) {
 	in.Warnings, in.Rendered = rendered.warnings, rendered.mode
 
 	// observe, plan
-	cl, writer, failure := r.e.cluster(spec.Target)
+	cl, writer, waiting, failure := r.dest.access(spec.Target)
+	if waiting {
+		return app.Report{}, false
+	}
 	if failure != nil {
 		return end(failure)
 	}
@@ -147,7 +159,7 @@ func (r *run) line(ctx context.Context) (app.Report, bool) {
 		r.waiting = func(ctx context.Context, what string) { _ = r.tell(ctx, in, app.StageHealth, what) }
 		in.Executed = in.Plan.Writes() > 0 || r.newRevision(src.revision)
 		in.Outcome = apply.Run(ctx, in.Plan, apply.Options{
-			Writer: &tracked{Writer: writer, e: r.e, a: r.a, manager: spec.FieldManager},
+			Writer: &tracked{Writer: writer, dest: r.dest, a: r.a, manager: spec.FieldManager},
 			Await:  r.awaitHealthy, Gone: r.awaitGone, Preempted: r.between, Now: time.Now})
 		failure = in.Outcome.Failure
 	}
@@ -299,22 +311,6 @@ func (r *run) stop(_ app.Cause, why error) { r.stopBetween(superseded(why)) }
 
 func superseded(why error) *app.Failure {
 	return &app.Failure{Stage: app.StageApply, Reason: app.ReasonSuperseded, Err: why}
-}
-
-// cluster gives the access to an app's destination, under its identity.
-func (e *Engine) cluster(t app.Target) (*cluster.Cluster, *cluster.Writer, *app.Failure) {
-	if t.Cluster != "" {
-		return nil, nil, app.Fail(app.StageSpec, app.ReasonClusterUnknown, "cluster %q is not registered", t.Cluster).
-			WithHint("this version delivers to the cluster it runs in only")
-	}
-	if t.ServiceAccount == "" {
-		return e.opts.Cluster, e.opts.Cluster.Self(), nil
-	}
-	w, err := e.opts.Cluster.As(t.ServiceAccount)
-	if err != nil {
-		return nil, nil, app.AsFailure(err, app.StageSpec)
-	}
-	return e.opts.Cluster, w, nil
 }
 
 // lastFailure is why the last run failed, or that it did.

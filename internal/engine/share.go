@@ -50,26 +50,25 @@ func (e *Engine) SetElsewhere(spec app.Spec) {
 // next write, and is reported as far as it came; whoever goes on begins from
 // that.
 func (e *Engine) Release(ids ...app.ID) {
-	var left []object.Ref
-	var idle []<-chan struct{}
+	var disown []func()
 	e.mu.Lock()
 	for _, id := range ids {
 		a := e.apps[id]
 		if a == nil {
-			idle = append(idle, e.queue.idle(id)) // it may have been removed, and still run
-			continue
+			continue // it may have been removed, and still run
 		}
 		a.mu.Lock()
 		a.released = true
 		e.elsewhere[id] = elsewhereOf(a.spec)
 		a.mu.Unlock()
-		left = append(left, e.dropLocked(a)...)
-		idle = append(idle, e.queue.idle(id))
+		disown = append(disown, e.dropLocked(a))
 	}
 	e.mu.Unlock()
-	e.opts.Cluster.Forget(left...)
-	for _, done := range idle {
-		<-done
+	for _, f := range disown {
+		f()
+	}
+	for _, id := range ids {
+		<-e.underWay.idle(id)
 	}
 }
 

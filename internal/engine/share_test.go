@@ -1,10 +1,8 @@
 package engine
 
 import (
-	"context"
 	"strings"
 	"testing"
-	"time"
 
 	"plumb.dev/plumb/internal/app"
 )
@@ -62,11 +60,11 @@ func TestElsewhereTriggers(t *testing.T) {
 	triggered := func(spec app.Spec) bool {
 		spec.ID = id("dep")
 		e.SetElsewhere(spec)
-		it, _ := e.queue.pop()
-		if it != nil {
-			e.queue.done(it.id)
+		next, _, ok := e.home.queue.take()
+		if ok {
+			e.home.queue.done(next)
 		}
-		return it != nil
+		return ok
 	}
 	delivered := func(rev string) *app.Attempt { return &app.Attempt{Revision: rev, Succeeded: true} }
 	for i, c := range []struct {
@@ -85,9 +83,9 @@ func TestElsewhereTriggers(t *testing.T) {
 	}
 }
 
-// What is idle runs no more, whether it was forgotten or not.
-func TestQueueIdle(t *testing.T) {
-	q := newQueue()
+// What is idle runs no more, wherever it ran.
+func TestIdle(t *testing.T) {
+	var u underWay
 	is := func(idle <-chan struct{}) bool {
 		select {
 		case <-idle:
@@ -96,25 +94,19 @@ func TestQueueIdle(t *testing.T) {
 			return false
 		}
 	}
-	if !is(q.idle(id("a"))) {
+	if !is(u.idle(id("a"))) {
 		t.Error("what was never there runs")
 	}
-	q.add(id("a"), app.CauseSpec, time.Now())
-	if !is(q.idle(id("a"))) {
-		t.Error("what is due runs")
-	}
-	if _, _, err := q.next(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	one := q.idle(id("a"))
-	q.forget(id("a"))
-	q.add(id("a"), app.CauseSpec, time.Now()) // it comes back before it has ended
-	two := q.idle(id("a"))
+	u.begin(id("a"))
+	one := u.idle(id("a"))
+	u.begin(id("a")) // at another cluster
+	u.end(id("a"))
+	two := u.idle(id("a"))
 	if is(one) || is(two) {
 		t.Error("what runs is idle")
 	}
-	q.done(id("a"))
-	if !is(one) || !is(two) {
+	u.end(id("a"))
+	if !is(one) || !is(two) || !is(u.idle(id("a"))) {
 		t.Error("what has run is not idle")
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 func begin(t *testing.T, e *Engine, a *state) *run {
 	t.Helper()
-	r := &run{e: e, a: a}
+	r := &run{e: e, a: a, dest: a.dest}
 	r.between, r.stopBetween = context.WithCancelCause(t.Context())
 	r.waits, r.stopWait = context.WithCancelCause(r.between)
 	if !a.begin(r) {
@@ -45,7 +45,7 @@ func TestWhatPreempts(t *testing.T) {
 		if got != "nothing" && waitFailure(context.Cause(r.waits), app.StageHealth).Reason != app.ReasonSuperseded {
 			t.Errorf("%s: the wait ended because of %v", cause, context.Cause(r.waits))
 		}
-		if e.queue.items[a.id] == nil {
+		if !e.home.queue.items[a.id].waiting() {
 			t.Errorf("%s: it is not due again", cause)
 		}
 	}
@@ -59,7 +59,10 @@ func TestATriggerDoesNotStopItsOwnRun(t *testing.T) {
 	ran := make(chan *run)
 	go func() {
 		for range 2000 {
-			if got, _, err := e.queue.next(t.Context()); err != nil || got != a.id {
+			if e.home.queue.due(t.Context()) != nil {
+				break
+			}
+			if got, _, ok := e.home.queue.take(); !ok || got != a.id {
 				break
 			}
 			ran <- begin(t, e, a)
@@ -76,15 +79,15 @@ func TestATriggerDoesNotStopItsOwnRun(t *testing.T) {
 		a.mu.Lock()
 		a.run = nil
 		a.mu.Unlock()
-		e.queue.done(a.id)
+		e.home.queue.done(a.id)
 	}
 }
 
 func TestARequestIsAnsweredOnce(t *testing.T) {
 	ask := func(token string) *app.Request { return &app.Request{Token: token, Sync: true} }
 	spec := app.Spec{ID: id("a"), Request: ask("1")}
-	a := &state{id: spec.ID, spec: spec}
 	e := New(Options{})
+	a := &state{id: spec.ID, dest: e.home, spec: spec}
 	seen := func() string {
 		r := begin(t, e, a)
 		a.run = nil
@@ -180,7 +183,7 @@ func TestNext(t *testing.T) {
 				if !at.Equal(want) {
 					t.Errorf("at %s, want %s", at, want)
 				}
-				if it := e.queue.items[a.id]; (it != nil) != (c.want >= 0) || it != nil && !it.due.Equal(want) {
+				if it := e.home.queue.items[a.id]; (it != nil) != (c.want >= 0) || it != nil && !it.due.Equal(want) {
 					t.Errorf("in the queue it is %+v", it)
 				}
 			})
@@ -194,18 +197,18 @@ func TestALookAtHealthUsesUpNoRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := New(Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 		rep := app.Report{Objects: []app.ObjectReport{{Ref: object.Ref{Kind: "ConfigMap", Name: "x"}}}}
-		a := &state{id: id("a"), last: &rep}
+		a := &state{id: id("a"), dest: e.home, last: &rep}
 		e.apps[a.id] = a
 		start := time.Now()
 		e.plan(a, app.CauseRetry, start.Add(time.Minute))
 		e.trigger(a.id, app.CauseHealth, healthDelay)
-		got, cause := take(t, e.queue)
+		got, cause := take(t, e.home.queue)
 		if cause != app.CauseHealth || time.Since(start) != healthDelay {
 			t.Fatalf("ran for %s after %s", cause, time.Since(start))
 		}
-		e.work(t.Context(), got, cause)
-		e.queue.done(got)
-		if _, cause := take(t, e.queue); cause != app.CauseRetry || time.Since(start) != time.Minute {
+		e.work(t.Context(), e.home, got, cause)
+		e.home.queue.done(got)
+		if _, cause := take(t, e.home.queue); cause != app.CauseRetry || time.Since(start) != time.Minute {
 			t.Errorf("ran for %s after %s, want the retry", cause, time.Since(start))
 		}
 	})
@@ -232,12 +235,12 @@ func TestMapsShrink(t *testing.T) {
 	}
 	e := New(Options{})
 	e.apps[a.id] = a
-	e.owners[refs("goes")[0].Ref] = a.id
-	if held := e.disownLocked(a.id, left); len(held) != 1 || len(e.owners) != 0 {
-		t.Errorf("left are %v, of which it held %v", left, held)
+	e.home.own(a.id, refs("goes"))
+	if e.home.disown(a.id, left); len(e.home.owners) != 0 {
+		t.Errorf("left are %v, and still owned %v", left, e.home.owners)
 	}
-	e.owners[refs("goes")[0].Ref] = id("another")
-	if held := e.disownLocked(a.id, left); len(held) != 0 || len(e.owners) != 1 {
-		t.Errorf("took %v from another app", held)
+	e.home.own(id("another"), refs("goes"))
+	if e.home.disown(a.id, left); len(e.home.owners) != 1 {
+		t.Error("took it from another app")
 	}
 }

@@ -25,6 +25,10 @@ var errWaitOver = errors.New("the app's timeout is over")
 // this revision, so that an interrupted wait does not begin anew), and when
 // the run is pre-empted.
 func (r *run) awaitHealthy(ctx context.Context, refs []object.Ref) *app.Failure {
+	cl, failure := r.dest.connect()
+	if cl == nil {
+		return failure
+	}
 	pending := map[object.Ref]app.Health{}
 	for _, ref := range refs {
 		if own := r.spec.ID; ref.Kind == own.Kind && ref.Namespace == own.Namespace && ref.Name == own.Name {
@@ -33,10 +37,9 @@ func (r *run) awaitHealthy(ctx context.Context, refs []object.Ref) *app.Failure 
 		pending[ref] = app.Health{}
 	}
 	var failed []string
-	var failure *app.Failure
 	told := r.waiting == nil
 	err := r.wait(ctx, r.hash+"/"+r.rev, func(ctx context.Context) error {
-		return r.e.opts.Cluster.Await(ctx, refs, func() bool {
+		return cl.Await(ctx, refs, func() bool {
 			failed, failure = r.check(ctx, pending)
 			over := failure != nil || len(failed) > 0 || len(pending) == 0
 			if !over && !told && ctx.Err() == nil {
@@ -65,7 +68,11 @@ func (r *run) awaitHealthy(ctx context.Context, refs []object.Ref) *app.Failure 
 
 // awaitGone waits until refs no longer exist.
 func (r *run) awaitGone(ctx context.Context, refs []object.Ref) *app.Failure {
-	err := r.wait(ctx, r.hash+"/gone", func(ctx context.Context) error { return r.e.opts.Cluster.WaitGone(ctx, refs) })
+	cl, failure := r.dest.connect()
+	if cl == nil {
+		return failure
+	}
+	err := r.wait(ctx, r.hash+"/gone", func(ctx context.Context) error { return cl.WaitGone(ctx, refs) })
 	if err == nil {
 		return nil
 	}
@@ -80,8 +87,8 @@ func (r *run) wait(ctx context.Context, what string, wait func(context.Context) 
 	ctx, preempt := context.WithCancelCause(ctx)
 	defer preempt(nil)
 	defer context.AfterFunc(r.waits, func() { preempt(context.Cause(r.waits)) })()
-	<-r.e.slots
-	defer func() { r.e.slots <- struct{}{} }()
+	<-r.dest.slots
+	defer func() { r.dest.slots <- struct{}{} }()
 	return wait(ctx)
 }
 
@@ -98,7 +105,7 @@ func waitFailure(err error, stage app.Stage) *app.Failure {
 // check assesses the pending objects and drops those that are well.
 func (r *run) check(ctx context.Context, pending map[object.Ref]app.Health) (failed []string, _ *app.Failure) {
 	for ref := range pending {
-		h, err := r.e.assess(ctx, r.a, ref, r.spec.Policy.HealthRules)
+		h, err := r.dest.assess(ctx, r.a, ref, r.spec.Policy.HealthRules)
 		if ctx.Err() != nil {
 			return nil, nil // the wait is over; why, its context tells
 		}
@@ -158,13 +165,20 @@ func (a *state) deadline(spec app.Spec, hash string) time.Time {
 
 // assess judges an object, reading it only if its kind needs that and its
 // version is not the one that was judged last.
-func (e *Engine) assess(ctx context.Context, a *state, ref object.Ref, rules app.HealthRules) (app.Health, error) {
+func (d *destination) assess(ctx context.Context, a *state, ref object.Ref, rules app.HealthRules) (app.Health, error) {
+	cl, failure := d.connect()
+	switch {
+	case failure != nil:
+		return app.Health{}, failure
+	case cl == nil:
+		return app.Health{}, app.Fail(app.StageHealth, app.ReasonClusterUnknown, "cluster %s is not registered", d.id)
+	}
 	a.mu.Lock()
 	manager := a.spec.FieldManager
 	exprs, needs := a.judge(), a.needsRead(ref.GroupKind(), rules)
 	seen, ok := a.health[ref]
 	a.mu.Unlock()
-	live, there := e.opts.Cluster.Live(ref, manager)
+	live, there := cl.Live(ref, manager)
 	if there && !live.Exists {
 		return app.Health{Status: app.Missing, Message: "the object does not exist"}, nil
 	}
@@ -179,7 +193,7 @@ func (e *Engine) assess(ctx context.Context, a *state, ref object.Ref, rules app
 		u := &unstructured.Unstructured{Object: map[string]any{"kind": ref.Kind, "apiVersion": apiVersion(ref), "metadata": meta}}
 		return health.Assess(u, rules), nil
 	}
-	u, err := e.opts.Cluster.Get(ctx, ref)
+	u, err := cl.Get(ctx, ref)
 	if err != nil {
 		return app.Health{}, err
 	}
@@ -214,7 +228,7 @@ func (r *run) healthOf(ctx context.Context, p plan.Plan) map[object.Ref]app.Heal
 		if s.OfNamespace() || s.Verb == plan.Prune {
 			continue
 		}
-		h, err := r.e.assess(ctx, r.a, s.Ref, r.spec.Policy.HealthRules)
+		h, err := r.dest.assess(ctx, r.a, s.Ref, r.spec.Policy.HealthRules)
 		if err != nil {
 			h = app.Health{Status: app.HealthLost, Message: err.Error()}
 		}
@@ -233,7 +247,7 @@ func looksAtHealth(p app.Policy) bool {
 // it if it changed. It reports false if a full run is needed instead.
 func (e *Engine) refreshHealth(ctx context.Context, a *state) bool {
 	a.mu.Lock()
-	last, policy, idle := a.last, a.spec.Policy, a.removed || a.suspended()
+	last, policy, idle, dest := a.last, a.spec.Policy, a.removed || a.suspended(), a.dest
 	a.mu.Unlock()
 	if idle {
 		return true
@@ -251,7 +265,7 @@ func (e *Engine) refreshHealth(ctx context.Context, a *state) bool {
 		if o.Sync == "" {
 			continue
 		}
-		h, err := e.assess(ctx, a, o.Ref, policy.HealthRules)
+		h, err := dest.assess(ctx, a, o.Ref, policy.HealthRules)
 		if err != nil {
 			return false
 		}

@@ -2,6 +2,7 @@ package render
 
 import (
 	"bytes"
+	"io/fs"
 	"math"
 	"math/rand/v2"
 	"path/filepath"
@@ -112,7 +113,9 @@ func TestCodecGoldens(t *testing.T) {
 		}
 		files := map[string]string{}
 		for _, f := range archive.Files {
-			files[f.Name] = string(f.Data)
+			if fs.ValidPath(f.Name) { // the files of remote bases stand elsewhere
+				files[f.Name] = string(f.Data)
+			}
 		}
 		for _, mode := range []app.RenderMode{app.RenderAuto, app.RenderGenerated} {
 			want, err := Render(t.Context(), mapFS(files), app.Render{Mode: mode, Directory: app.Directory{Recurse: true, Lenient: true}})

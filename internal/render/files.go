@@ -139,6 +139,14 @@ func (f *files) list(dir string) ([]fs.DirEntry, error) {
 		return nil, err
 	}
 	entries, err := fs.ReadDir(f.tree, dir)
+	for _, e := range entries {
+		// A Git tree may hold any name. Followed, these would lead elsewhere,
+		// or here again without end.
+		if name := e.Name(); name == "." || !fs.ValidPath(name) || strings.Contains(name, "/") {
+			return nil, f.stop(failure(app.ReasonBuild, "%s holds an entry that no directory can have: %q", show(dir), name).
+				WithHint("mend the repository: git fsck tells more"))
+		}
+	}
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	return entries, err
 }

@@ -150,6 +150,38 @@ func TestSchemaDoesNotLeak(t *testing.T) {
 	}
 }
 
+// impossible lists a directory as a hostile Git tree may.
+type impossible struct {
+	fstest.MapFS
+	name string
+}
+
+func (i impossible) ReadDir(name string) ([]fs.DirEntry, error) {
+	entries, err := i.MapFS.ReadDir(name)
+	return append(entries, fs.FileInfoToDirEntry(impossibleInfo(i.name))), err
+}
+
+type impossibleInfo string
+
+func (i impossibleInfo) Name() string     { return string(i) }
+func (impossibleInfo) Size() int64        { return 0 }
+func (impossibleInfo) Mode() fs.FileMode  { return fs.ModeDir | 0o755 }
+func (impossibleInfo) ModTime() time.Time { return time.Time{} }
+func (impossibleInfo) IsDir() bool        { return true }
+func (impossibleInfo) Sys() any           { return nil }
+
+func TestImpossibleNames(t *testing.T) {
+	for _, name := range []string{"", ".", "..", "a/b", "../a", "/"} {
+		tree := impossible{mapFS(map[string]string{"d/a.yaml": fmt.Sprintf(configMap, "a")}), name}
+		for _, mode := range []app.RenderMode{app.RenderDirectory, app.RenderGenerated} {
+			_, err := Render(t.Context(), tree, app.Render{Path: "d", Mode: mode, Directory: app.Directory{Recurse: true}})
+			if err == nil || !strings.Contains(err.Error(), "no directory can have") {
+				t.Errorf("%q: %v", name, err)
+			}
+		}
+	}
+}
+
 func TestConcurrentBuilds(t *testing.T) {
 	tree := overlayTree()
 	var wg sync.WaitGroup

@@ -4,6 +4,7 @@ package report
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"plumb.dev/plumb/internal/app"
@@ -49,8 +50,11 @@ func Compose(in Input) app.Report {
 		Source: in.Spec.Source, URL: in.URL, Revision: in.Revision, Applied: in.Applied,
 		Failure: in.Failure, Sync: app.Unknown, Rendered: in.Rendered,
 		Warnings: append(append([]app.Warning(nil), in.Spec.Warnings...), in.Warnings...),
-		Records:  in.Spec.Recorded, LastSync: in.Spec.LastSync,
+		Records:  in.Spec.Recorded, LastSync: in.Spec.LastSync, Cluster: in.Spec.Target.Cluster, Left: in.Spec.Left,
 		WaitedForHealth: in.Spec.Policy.Wait || len(in.Spec.Policy.HealthChecks) > 0,
+	}
+	for _, l := range r.Left {
+		r.Warnings = append(r.Warnings, leftBehind(l))
 	}
 	if q := in.Spec.Request; q != nil {
 		r.Handled, r.Answered = q.Token, q
@@ -89,6 +93,26 @@ func Compose(in Input) app.Report {
 	r.Attempt = attempt(in)
 	settle(&r, in)
 	return r
+}
+
+// leftBehind warns of what an app that goes to another cluster now left in the
+// one before.
+func leftBehind(l app.Left) app.Warning {
+	const shown = 5
+	where := "the cluster that Plumb serves"
+	if l.Cluster != "" {
+		where = "cluster " + l.Cluster
+	}
+	var names []string
+	for _, r := range l.Records[:min(len(l.Records), shown)] {
+		names = append(names, r.Ref.String())
+	}
+	text := strings.Join(names, ", ")
+	if more := len(l.Records) - shown; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return app.Warning{Message: fmt.Sprintf("the destination changed, and %d objects are still in %s, which Plumb does not delete: %s",
+		len(l.Records), where, text)}
 }
 
 // settle says what is remembered of this run for the next decision.

@@ -25,6 +25,7 @@ func handler(eng *engine.Engine, cl *cluster.Cluster, member *replica.Member, op
 		_, stored := eng.Renders()
 		return stored
 	}))
+	registry.MustRegister(newClusterMetrics(eng))
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 
+	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/cluster"
 	"plumb.dev/plumb/internal/controller"
 	"plumb.dev/plumb/internal/dialect/argo"
@@ -99,17 +100,28 @@ func Run(ctx context.Context, opts Options) error {
 		return err
 	}
 	var eng *engine.Engine
-	cl, err := cluster.Connect(opts.Config, cluster.Options{
-		Managers: []string{flux.FieldManager, argo.FieldManager},
-		Keys:     append(flux.Keys(), argo.Keys()...),
-		Strip:    append(flux.Strip(), argo.Strip()...),
-		OnEvent:  func(ev cluster.Event) { eng.Observed(ev) },
-		Version:  version,
-	})
+	watched := func(w engine.Watcher) cluster.Options {
+		return cluster.Options{
+			Managers: []string{flux.FieldManager, argo.FieldManager},
+			Keys:     append(flux.Keys(), argo.Keys()...),
+			Strip:    append(flux.Strip(), argo.Strip()...),
+			OnEvent:  w.Event, OnContact: w.Contact,
+			Version: version,
+		}
+	}
+	cl, err := cluster.Connect(opts.Config, watched(engine.Watcher{Event: func(ev cluster.Event) { eng.Observed(ev) }}))
 	if err != nil {
 		return err
 	}
 	defer cl.Close()
+	connect := func(access app.Access, w engine.Watcher) (*cluster.Cluster, error) {
+		config, err := cluster.Config(access)
+		if err != nil {
+			return nil, err
+		}
+		config.Dial = member.Fence().Behind(config.Dial) // late writes harm another cluster as well
+		return cluster.Connect(config, watched(w))
+	}
 	var bases *source.Store
 	if opts.RemoteBases {
 		bases = sources
@@ -119,8 +131,8 @@ func Run(ctx context.Context, opts Options) error {
 		rendered = rendercache.Open(rendercache.Options{Dir: filepath.Join(opts.Dir, "rendered"), Program: opts.Program})
 		defer rendered.Close()
 	}
-	options := engine.Options{Sources: sources, Bases: bases, Rendered: rendered, Cluster: cl, Publish: ctl.Publish, PublishSource: ctl.PublishSource,
-		LenientVariables: opts.LenientVariables, Log: opts.Log}
+	options := engine.Options{Sources: sources, Bases: bases, Rendered: rendered, Cluster: cl, Connect: connect,
+		Publish: ctl.Publish, PublishSource: ctl.PublishSource, LenientVariables: opts.LenientVariables, Log: opts.Log}
 	if len(opts.Render.Args) > 0 {
 		pool := worker.New(opts.Render)
 		defer pool.Close()

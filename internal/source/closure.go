@@ -40,14 +40,9 @@ const (
 	factAbsent fact = "-"
 )
 
-// fact says what stands at a path. listed tells whether the content of a
-// directory counts. The error is one of the cache, not of the tree.
-func (t *Tree) fact(name string, follow, listed bool) (fact, error) {
-	f, _, err := t.factAt(name, follow, listed)
-	return f, err
-}
-
-// factAt also gives the real paths that were walked, if a link was followed.
+// factAt says what stands at a path. listed tells whether the content of a
+// directory counts. It also gives the real paths that were walked, if a link
+// was followed. The error is one of the cache, not of the tree.
 func (t *Tree) factAt(name string, follow, listed bool) (fact, []string, error) {
 	var trail trail
 	n, err := t.walk(name, follow, &trail)
@@ -111,19 +106,36 @@ func (c Closure) places(entry, list func(name string)) {
 // Len is the number of recorded answers.
 func (c Closure) Len() int { return len(c.followed) + len(c.real) }
 
-// Holds reports whether reading in tree what was read for c gives the same. A
-// tree that cannot be read (a cache that was cleaned away) does not hold.
+// Holds reports whether reading in tree what was read for c gives the same,
+// and nothing else decides that it does: where a link leads to the same by
+// another way, c does not tell who depends on that way. A tree that cannot be
+// read (a cache that was cleaned away) does not hold.
 func (c Closure) Holds(tree *Tree) bool {
 	same := func(facts map[string]fact, follow bool) bool {
 		for name, want := range facts {
-			got, err := tree.fact(name, follow, strings.HasPrefix(string(want), "t "))
-			if err != nil || got != want {
+			got, walked, err := tree.factAt(name, follow, strings.HasPrefix(string(want), "t "))
+			if err != nil || got != want || !c.covers(walked, want) {
 				return false
 			}
 		}
 		return true
 	}
 	return same(c.followed, true) && same(c.real, false)
+}
+
+// covers reports whether all of the real paths by which an answer was found,
+// the last of which is where it stands, are known to decide it.
+func (c Closure) covers(walked []string, answer fact) bool {
+	for i, name := range walked {
+		decisive := c.beyond
+		if i == len(walked)-1 && strings.HasPrefix(string(answer), "t ") {
+			decisive = c.listed
+		}
+		if _, known := slices.BinarySearch(decisive, name); !known {
+			return false
+		}
+	}
+	return true
 }
 
 // Digest is equal for closures with equal content, in every process.

@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 
 	"plumb.dev/plumb/internal/app"
@@ -154,7 +155,14 @@ func TestClosureHoldsExactly(t *testing.T) {
 			if got && !want {
 				t.Fatalf("round %d: %v: holds, and reads differently: %s", round, asked, text)
 			}
-			if !got && want && strict(asked, from, to) {
+			fresh := Record(to)
+			for _, q := range asked {
+				q.answer(fresh, to)
+			}
+			elsewhere := func(known, now []string) bool { // links lead to the same by another way
+				return slices.ContainsFunc(now, func(name string) bool { return !slices.Contains(known, name) })
+			}
+			if now := fresh.Closure(); !got && want && strict(asked, from, to) && !elsewhere(c.beyond, now.beyond) && !elsewhere(c.listed, now.listed) {
 				t.Fatalf("round %d: %v: does not hold, and reads the same: %s", round, asked, text)
 			}
 			if got {
@@ -245,5 +253,56 @@ func TestClosureOfAnOverlay(t *testing.T) {
 	}
 	if d := c.Digest(); d != x.Closure().Digest() || d == (Closure{}).Digest() {
 		t.Error("digests")
+	}
+}
+
+// TestLinkLeadsElsewhere turns a link to a directory that holds the same. What
+// was read through it holds in what was read, and yet another path decides from
+// then on: a change there must be found, by what differs, too.
+func TestLinkLeadsElsewhere(t *testing.T) {
+	o := newOrigin(t)
+	s := newStore(t)
+	at := func(message string, files map[string]string) *Tree {
+		t.Helper()
+		o.commit(message, files)
+		o.push("main")
+		return treeOf(t, s, o.source(app.GitRef{}))
+	}
+	trees := []*Tree{at("first", map[string]string{"a/x": "same", "b/x": "same", "link": "-> a", "real/x": "same"})}
+	trees = append(trees, at("the link turns", map[string]string{"link": "-> b"}), at("what it leads to changes", map[string]string{"b/x": "other"}))
+	read := func(tree *Tree, name string) Closure {
+		r := Record(tree)
+		if _, err := r.ReadFile(name); err != nil {
+			t.Fatal(err)
+		}
+		return r.Closure()
+	}
+	closure := read(trees[0], "link/x")
+	for i, tree := range trees[1:] {
+		if !closure.Holds(tree) {
+			closure = read(tree, "link/x") // as whoever keeps it does
+			continue
+		}
+		var index Index[string]
+		index.Put("app", closure)
+		if i+2 < len(trees) {
+			changes, err := trees[i+2].Changes(tree)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, found := index.Touched(changes)["app"]; !found {
+				t.Error("the change is not found")
+			}
+		}
+	}
+	if got, err := trees[2].ReadFile("link/x"); err != nil || string(got) != "other" {
+		t.Fatal(string(got), err)
+	}
+
+	// A directory that becomes a link to one that holds the same.
+	closure = read(trees[2], "real/x")
+	o.run("rm", "-q", "-r", "real")
+	if closure.Holds(at("a link in place of a directory", map[string]string{"real": "-> a"})) {
+		t.Error("it is read by another way, which nobody would know")
 	}
 }

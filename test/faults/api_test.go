@@ -30,7 +30,7 @@ func apiFaults() []fault {
 	const second = time.Second
 	return []fault{
 		{name: "api/late", harmless: true, begin: over(faultproxy.Fault{Delay: 300 * time.Millisecond})},
-		{name: "api/down", lasts: 3 * second, begin: func(s *suite) func() {
+		{name: "api/down", lasts: 2 * second, begin: func(s *suite) func() {
 			s.api.Down()
 			return func() { s.must(s.api.Up()) }
 		}},
@@ -38,10 +38,10 @@ func apiFaults() []fault {
 			s.api.Freeze()
 			return s.api.Thaw
 		}},
-		{name: "api/too-many-until", lasts: 3 * second, begin: over(faultproxy.Fault{Do: faultproxy.Answer(429, second)})},
-		{name: "api/too-many", lasts: 3 * second, begin: over(faultproxy.Fault{Do: faultproxy.Answer(429, 0)})},
-		{name: "api/internal-error", lasts: 3 * second, begin: over(faultproxy.Fault{Do: faultproxy.Answer(500, 0)})},
-		{name: "api/unavailable", lasts: 3 * second, begin: over(faultproxy.Fault{Do: faultproxy.Answer(503, 0)})},
+		{name: "api/too-many-until", lasts: 2 * second, begin: over(faultproxy.Fault{Do: faultproxy.Answer(429, second)})},
+		{name: "api/too-many", lasts: 2 * second, begin: over(faultproxy.Fault{Do: faultproxy.Answer(429, 0)})},
+		{name: "api/internal-error", lasts: 2 * second, begin: over(faultproxy.Fault{Do: faultproxy.Answer(500, 0)})},
+		{name: "api/unavailable", lasts: 2 * second, begin: over(faultproxy.Fault{Do: faultproxy.Answer(503, 0)})},
 		{name: "api/writes-too-many", says: deliveries("on purpose"), begin: over(faultproxy.Fault{Match: delivering, Do: faultproxy.Answer(429, 0)})},
 		{name: "api/writes-internal-error", says: deliveries("on purpose"), begin: over(faultproxy.Fault{Match: delivering, Do: faultproxy.Answer(500, 0)})},
 		{name: "api/some-writes-fail", begin: over(faultproxy.Fault{Match: delivering, Every: 2, Do: faultproxy.Answer(500, 0)})},
@@ -50,18 +50,18 @@ func apiFaults() []fault {
 		{name: "api/some-answers-lost", begin: over(faultproxy.Fault{Match: delivering, Every: 2, Do: faultproxy.Lose()})},
 		{name: "api/statuses-refused", begin: over(faultproxy.Fault{Match: telling, Do: faultproxy.Answer(500, 0)})},
 		{name: "api/answers-to-statuses-lost", begin: over(faultproxy.Fault{Match: telling, Every: 2, Do: faultproxy.Lose()})},
-		{name: "api/connections-reset", lasts: 3 * second, begin: func(s *suite) func() {
+		{name: "api/connections-reset", lasts: 2 * second, begin: func(s *suite) func() {
 			return s.every(200*time.Millisecond, s.api.ResetConnections)
 		}},
-		{name: "api/watches-end", lasts: 3 * second, harmless: true, begin: func(s *suite) func() {
+		{name: "api/watches-end", lasts: 2 * second, harmless: true, begin: func(s *suite) func() {
 			return s.every(300*time.Millisecond, s.api.EndWatches)
 		}},
-		{name: "api/watches-refused", lasts: 3 * second, begin: func(s *suite) func() {
+		{name: "api/watches-refused", lasts: 2 * second, begin: func(s *suite) func() {
 			s.api.Set(faultproxy.Fault{Match: faultproxy.Watches, Do: faultproxy.Answer(500, 0)})
 			s.api.EndWatches()
 			return s.api.Clear
 		}},
-		{name: "api/watches-expire", lasts: 3 * second, begin: func(s *suite) func() {
+		{name: "api/watches-expire", lasts: 2 * second, begin: func(s *suite) func() {
 			resumed := func(r *http.Request) bool {
 				q := r.URL.Query()
 				return faultproxy.Watches(r) && q.Get("resourceVersion") != "" && q.Get("sendInitialEvents") == ""

@@ -24,12 +24,12 @@ import (
 func TestClock(t *testing.T) {
 	s := begin(t)
 	years := func(n int) time.Time { return time.Now().AddDate(n, 0, 0) }
-	for name, at := range map[string]time.Time{"future": years(1), "far-future": years(200), "past": years(-1), "epoch": time.Unix(0, 0)} {
+	for name, at := range map[string]time.Time{"future": years(1), "far-future": years(200), "epoch": time.Unix(0, 0)} {
 		for _, failed := range []bool{true, false} {
-			for _, commits := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%s/failed=%t/commits=%t", name, failed, commits), func(t *testing.T) {
-					s.T = t
-					defer func() { s.T = s.root }()
+			t.Run(fmt.Sprintf("%s/failed=%t", name, failed), func(t *testing.T) {
+				s.T = t
+				defer func() { s.T = s.root }()
+				for _, commits := range []bool{false, true} {
 					log := s.AuditEnd()
 					s.StopEngine()
 					s.dated(at, failed)
@@ -44,8 +44,8 @@ func TestClock(t *testing.T) {
 					s.Converged(s.Head())
 					s.restored()
 					s.sound(log)
-				})
-			}
+				}
+			})
 		}
 	}
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // rounds of TestKillsAmidFaults.
-const rounds = 14
+const rounds = 10
 
 // TestKillsAmidFaults kills the engine at random moments while something is
 // wrong, and starts it again while that lasts.

@@ -2,7 +2,6 @@ package faults
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -53,6 +52,6 @@ func TestLostCreate(t *testing.T) {
 		}
 	}
 	if gone != len(world.Apps()) {
-		t.Error(fmt.Sprintf("%d of %d objects were deleted", gone, len(world.Apps())))
+		t.Errorf("%d of %d objects were deleted", gone, len(world.Apps()))
 	}
 }

@@ -12,11 +12,12 @@ import (
 // credentials, and says of which sort.
 const LabelSecretType = "argocd.argoproj.io/secret-type"
 
-// SecretData is what Credentials reads of a Secret.
+// SecretData is what Credentials and Clusters read of a Secret.
 type SecretData struct {
-	Name   string
-	Labels map[string]string
-	Data   map[string][]byte
+	Name        string
+	Labels      map[string]string
+	Annotations map[string]string
+	Data        map[string][]byte
 }
 
 // Credentials finds the credentials for a repository: a repository Secret with

@@ -25,7 +25,10 @@ func DecodeApplication(u *unstructured.Unstructured, opt Options) (app.Spec, app
 		ID:         app.ID{Kind: KindApplication, Namespace: u.GetNamespace(), Name: u.GetName()},
 		UID:        string(u.GetUID()),
 		Generation: contentGeneration(u),
-		Suspend:    u.GetAnnotations()[annotationSkip] == "true",
+		// Not the namespace: Applications of many tenants are in one, and
+		// projects are what tells them apart.
+		Tenant:  "project/" + Project(u),
+		Suspend: u.GetAnnotations()[annotationSkip] == "true",
 	}
 	res, warnings, failure := read(u)
 	spec.Warnings = warnings
@@ -91,8 +94,8 @@ func (d *decoder) project(name string) {
 	}
 }
 
-// destination decides which cluster is meant by name only; whether it is
-// registered is not known here.
+// destination decides which cluster is meant by name only; which one that is,
+// Place knows.
 func (d *decoder) destination(dest destinationSpec) {
 	server := strings.TrimRight(dest.Server, "/")
 	switch {

@@ -235,6 +235,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		Events(r, u, Options{})
 		AssessApplicationSet(u, r.At)
-		CheckProject(u, u, Options{})
+		Place(&spec, u, Clusters([]SecretData{{Name: "c", Labels: map[string]string{LabelSecretType: "cluster"}}}))
+		CheckProject(u, u, Cluster{}, Options{})
 	})
 }

@@ -156,6 +156,9 @@ func (e *encoder) health(v verdict) {
 	switch {
 	case v.condition == conditionInvalidSpec:
 		h = app.Health{Status: app.HealthLost}
+	case e.r.Failure != nil && e.r.Failure.Reason == app.ReasonClusterDown && len(e.r.Objects) == 0:
+		// Nobody knows; what each object was last seen to be stays with it.
+		h = app.Health{Status: app.HealthLost, Message: e.r.Failure.Error()}
 	case v.blind() && len(e.r.Objects) == 0 && text(was, "status") != "":
 		return // nothing was looked at: what was known stands
 	case h.Status == app.HealthNone:
@@ -172,7 +175,7 @@ func (e *encoder) health(v verdict) {
 }
 
 func (e *encoder) resources(v verdict) {
-	if len(e.r.Objects) == 0 && v.blind() {
+	if len(e.r.Objects) == 0 && v.blind() && !e.moved() {
 		for _, item := range objects(e.status, "resources") {
 			if text(item, "status") != "" {
 				item["status"] = string(app.Unknown)

@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"plumb.dev/plumb/internal/app"
 )
 
@@ -17,15 +19,10 @@ func (e *encoder) own() {
 	if own == nil {
 		own = map[string]any{}
 	}
-	// A run that failed without saying what is delivered forgets nothing.
-	if e.r.Records != nil || e.done() && e.r.Failure == nil {
-		lines := make([]any, 0, len(e.r.Records))
-		records := slices.Clone(e.r.Records)
-		slices.SortFunc(records, func(x, y app.Record) int { return x.Ref.Compare(y.Ref) })
-		for _, r := range records {
-			lines = append(lines, app.FormatRecord(r))
-		}
-		setList(own, "objects", lines)
+	// A run that failed without saying what is delivered forgets nothing, save
+	// of another cluster than it was about.
+	if e.r.Records != nil || e.done() && e.r.Failure == nil || e.moved() {
+		setList(own, "objects", recordLines(e.r.Records))
 	}
 	if e.r.LastSync != nil {
 		own["lastSync"] = encodeAttempt(*e.r.LastSync)
@@ -38,9 +35,53 @@ func (e *encoder) own() {
 		setList(own, "warnings", lines)
 	}
 	e.drift(own)
+	delete(own, "cluster")
+	set(own, "cluster", e.r.Cluster)
+	setList(own, "left", encodeLeft(e.r.Left))
 	if len(own) > 0 {
 		e.status["plumb"] = own
 	}
+}
+
+// moved reports whether the status before tells of another cluster.
+func (e *encoder) moved() bool {
+	at, _, known := recordedAt(e.old)
+	return known && at != e.r.Cluster
+}
+
+// recordedAt reads which cluster a status tells of, "" for the one that Plumb
+// serves, and what moves left behind. known is false if Plumb never wrote it.
+func recordedAt(u *unstructured.Unstructured) (at string, left []app.Left, known bool) {
+	own, known, _ := unstructured.NestedMap(u.Object, "status", "plumb")
+	for _, entry := range objects(own, "left") {
+		l := app.Left{Cluster: text(entry, "cluster")}
+		for _, line := range texts(entry, "objects") {
+			if r, err := app.ParseRecord(line); err == nil {
+				l.Records = append(l.Records, r)
+			}
+		}
+		left = append(left, l)
+	}
+	return text(own, "cluster"), left, known
+}
+
+func encodeLeft(left []app.Left) []any {
+	var out []any
+	for _, l := range left {
+		entry := map[string]any{}
+		set(entry, "cluster", l.Cluster)
+		setList(entry, "objects", recordLines(l.Records))
+		out = append(out, entry)
+	}
+	return out
+}
+
+func recordLines(records []app.Record) []any {
+	lines := make([]any, 0, len(records))
+	for _, r := range slices.SortedFunc(slices.Values(records), func(x, y app.Record) int { return x.Ref.Compare(y.Ref) }) {
+		lines = append(lines, app.FormatRecord(r))
+	}
+	return lines
 }
 
 func (e *encoder) drift(own map[string]any) {

@@ -23,6 +23,7 @@ type projectSpec struct {
 	ClusterResourceBlacklist   []kindSpec        `json:"clusterResourceBlacklist"`
 	NamespaceResourceWhitelist *[]kindSpec       `json:"namespaceResourceWhitelist"`
 	NamespaceResourceBlacklist []kindSpec        `json:"namespaceResourceBlacklist"`
+	OnlyOwnClusters            bool              `json:"permitOnlyProjectScopedClusters"`
 }
 
 type kindSpec struct {
@@ -44,9 +45,9 @@ func readProject(project *unstructured.Unstructured) (projectSpec, *app.Failure)
 // CheckProject says why an Application may not run in its project; nil if it
 // may. project is nil if there is no AppProject of that name in the control
 // namespace; the default project then permits everything, and any other is an
-// error. The destination is tested as the Application writes it: of a remote
-// cluster only the name or only the server is known here.
-func CheckProject(u, project *unstructured.Unstructured, opt Options) *app.Failure {
+// error. Of the destination both the name and the server are tested, whichever
+// of them the Application names; to is the cluster that they belong to.
+func CheckProject(u, project *unstructured.Unstructured, to Cluster, opt Options) *app.Failure {
 	name := Project(u)
 	if project == nil {
 		if name == DefaultProject {
@@ -83,8 +84,12 @@ func CheckProject(u, project *unstructured.Unstructured, opt Options) *app.Failu
 				"application repo %s is not permitted in project '%s'", redactURL(s.RepoURL), name)
 		}
 	}
-	dest := res.Spec.Destination
-	if !permitsDestination(p.Destinations, dest, dest.Namespace) {
+	dest := to.destination(res.Spec.Destination)
+	if p.OnlyOwnClusters && to.Project != name {
+		return app.Fail(app.StageSpec, app.ReasonInvalidSpec,
+			"application destination server '%s' is not a cluster of project '%s', which permits no others", dest.Server, name)
+	}
+	if to.Project != name && !permitsDestination(p.Destinations, dest, dest.Namespace) {
 		return app.Fail(app.StageSpec, app.ReasonInvalidSpec,
 			"application destination server '%s' and namespace '%s' do not match any of the allowed destinations in project '%s'",
 			local(dest).Server, dest.Namespace, name)
@@ -101,9 +106,21 @@ func Limits(project *unstructured.Unstructured) string {
 	return token(project.Object["spec"])
 }
 
-// PermitsObject says why a project refuses to deliver an object of an
-// Application; nil if it may be delivered. namespaced tells whether the object's kind is.
-func PermitsObject(u, project *unstructured.Unstructured, ref object.Ref, namespaced bool) *app.Failure {
+// destination is what an Application writes, completed by what its cluster is.
+func (c Cluster) destination(dest destinationSpec) destinationSpec {
+	if c.Server != "" {
+		dest.Server, dest.Name = c.Server, c.Name
+	}
+	return dest
+}
+
+// PermitsObject says why the cluster that it goes to, or the project, refuses
+// to deliver an object of an Application; nil if it may be delivered.
+// namespaced tells whether the object's kind is.
+func PermitsObject(u, project *unstructured.Unstructured, to Cluster, ref object.Ref, namespaced bool) *app.Failure {
+	if failure := to.Permits(ref, namespaced); failure != nil {
+		return failure
+	}
 	if project == nil {
 		return nil
 	}
@@ -115,11 +132,11 @@ func PermitsObject(u, project *unstructured.Unstructured, ref object.Ref, namesp
 		return app.Fail(app.StageApply, app.ReasonForbidden,
 			"%s: resource %s:%s is not permitted in project %s", ref, ref.Group, ref.Kind, project.GetName())
 	}
-	if !namespaced {
+	if !namespaced || to.Project == project.GetName() {
 		return nil
 	}
 	res, _, _ := read(u)
-	if !permitsDestination(p.Destinations, res.Spec.Destination, ref.Namespace) {
+	if !permitsDestination(p.Destinations, to.destination(res.Spec.Destination), ref.Namespace) {
 		return app.Fail(app.StageApply, app.ReasonForbidden,
 			"%s: namespace %s is not permitted in project '%s'", ref, ref.Namespace, project.GetName())
 	}
@@ -203,8 +220,11 @@ func permitsDestination(items []destinationSpec, dest destinationSpec, namespace
 // by either of two names.
 func local(dest destinationSpec) destinationSpec {
 	dest.Server = strings.TrimRight(dest.Server, "/")
-	if dest.Server == localServer || dest.Name == localName {
-		dest.Server, dest.Name = localServer, localName
+	switch {
+	case dest.Server == "" && dest.Name == localName:
+		dest.Server = localServer
+	case dest.Server == localServer && dest.Name == "":
+		dest.Name = localName
 	}
 	return dest
 }

@@ -37,7 +37,7 @@ func TestCheckProject(t *testing.T) {
 		if c.project == "" {
 			project = nil
 		}
-		failure := CheckProject(parse(t, c.app), project, Options{})
+		failure := CheckProject(parse(t, c.app), project, Cluster{}, Options{})
 		switch {
 		case c.want == "" && failure != nil:
 			t.Errorf("%s: %v", c.name, failure)
@@ -69,12 +69,12 @@ func TestPermitsObject(t *testing.T) {
 		{"another namespace", "", object.Ref{Kind: "Secret", Namespace: "kube-system", Name: "x"}, false},
 	} {
 		project := parse(t, "{kind: AppProject, metadata: {name: p}, spec: {destinations: [{server: '*', namespace: shop}], "+c.project+"}}")
-		failure := PermitsObject(u, project, c.ref, c.ref.Namespace != "")
+		failure := PermitsObject(u, project, Cluster{}, c.ref, c.ref.Namespace != "")
 		if (failure == nil) != c.want {
 			t.Errorf("%s: %v", c.name, failure)
 		}
 	}
-	if failure := PermitsObject(u, nil, namespace, false); failure != nil {
+	if failure := PermitsObject(u, nil, Cluster{}, namespace, false); failure != nil {
 		t.Errorf("without a project: %v", failure)
 	}
 }

@@ -41,9 +41,15 @@ func EncodeKustomization(r app.Report, spec app.Spec, old map[string]any) map[st
 		kustomizationFailed(r, spec, status, conds)
 	}
 	status["conditions"] = conds.encode()
-	if written(r) {
-		encodeRecords(remembered(r, status), status)
-		if !running(r) {
+	// What is recorded of one cluster says nothing about another.
+	moved := recordedAt(old) != r.Cluster && section(old, "plumb") != nil
+	if written(r) || moved {
+		records := r.Records
+		if !moved {
+			records = remembered(r, status)
+		}
+		encodeRecords(records, status)
+		if !running(r) && written(r) {
 			upsertHistory(r, conds.reason(condReady), status)
 		}
 	}
@@ -52,6 +58,7 @@ func EncodeKustomization(r app.Report, spec app.Spec, old map[string]any) map[st
 	}
 	setPlumb(status, "drift", mergeDrift(list(status, "plumb", "drift"), r.Drift))
 	setPlumb(status, "warnings", encodeWarnings(slices.Concat(spec.Warnings, r.Warnings)))
+	encodeLeft(r, status)
 	return status
 }
 

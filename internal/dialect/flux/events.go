@@ -98,6 +98,9 @@ func failureEvents(r app.Report, before *conditionSet, notes map[string]string) 
 		}
 		return []app.Event{{Reason: means.reason, Message: message, Annotations: notes}}
 	}
+	if r.Failure.Reason == app.ReasonClusterDown && before.message(condReady) == failureMessage(r.Failure) {
+		return nil // one outage is one piece of news
+	}
 	return []app.Event{{
 		Warning: true, Reason: means.reason, Message: clip(failureMessage(r.Failure), maxNote), Annotations: notes,
 	}}

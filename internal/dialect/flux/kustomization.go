@@ -28,6 +28,7 @@ func DecodeKustomization(u *unstructured.Unstructured) app.Spec {
 		ID:           app.ID{Kind: KindKustomization, Namespace: namespace, Name: name},
 		UID:          string(u.GetUID()),
 		Generation:   u.GetGeneration(),
+		Tenant:       "namespace/" + namespace,
 		FieldManager: FieldManager,
 		AdoptFrom:    adoptFrom(),
 		Strip:        strip(),
@@ -41,6 +42,14 @@ func DecodeKustomization(u *unstructured.Unstructured) app.Spec {
 	if token := u.GetAnnotations()[RequestedAt]; token != "" && token != text(status, "lastHandledReconcileAt") {
 		out.Request = &app.Request{Token: token, Refresh: true, Sync: true}
 	}
+
+	switch ref, ok := KubeConfigSecret(u); {
+	case ok:
+		out.Target.Cluster = ref.ID()
+	case section(u.Object, "spec", "kubeConfig") != nil:
+		out.Target.Cluster = recordedAt(status) // it is refused, and goes nowhere else
+	}
+	out.RecordedAt, out.Left = decodeLeft(status, out.Target.Cluster)
 
 	fields := section(u.Object, "spec")
 	var spec kustomizationSpec
@@ -98,11 +107,10 @@ func deleting(u *unstructured.Unstructured) bool {
 }
 
 // deletion: a suspended Kustomization leaves its objects, whatever its policy
-// says. So does one with a kubeConfig, whose inventory tells of objects in
-// another cluster: those of the same names here are not its own.
+// says. So does one whose kubeConfig is refused: it is not known where they are.
 func deletion(spec kustomizationSpec) *app.Deletion {
 	d := &app.Deletion{Propagation: app.Background}
-	if spec.Suspend || len(spec.KubeConfig) > 0 {
+	if spec.Suspend || spec.KubeConfig != nil && (spec.KubeConfig.SecretRef == nil || spec.KubeConfig.SecretRef.Name == "") {
 		return d
 	}
 	switch spec.DeletionPolicy {
@@ -278,8 +286,11 @@ func kustomizationFailure(spec kustomizationSpec) *app.Failure {
 		}
 	}
 	switch {
-	case len(spec.KubeConfig) > 0:
-		return unsupported("spec.kubeConfig is not supported yet").WithHint("run Plumb in the cluster to deliver to")
+	case spec.KubeConfig != nil && spec.KubeConfig.ConfigMapRef != nil:
+		return unsupported("spec.kubeConfig.configMapRef is not supported yet").
+			WithHint("put a kubeconfig with a token or a client certificate into a Secret, and name that in spec.kubeConfig.secretRef")
+	case spec.KubeConfig != nil && (spec.KubeConfig.SecretRef == nil || spec.KubeConfig.SecretRef.Name == ""):
+		return invalid("spec.kubeConfig.secretRef.name is missing").WithHint("name the Secret that holds the kubeconfig")
 	case spec.Decryption != nil && spec.Decryption.Provider != "sops":
 		return invalid("spec.decryption.provider: %q is not a provider", spec.Decryption.Provider).WithHint("set it to sops")
 	case spec.Decryption != nil && spec.Decryption.SecretRef != nil && spec.Decryption.SecretRef.Name == "":

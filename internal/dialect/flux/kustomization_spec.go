@@ -15,16 +15,16 @@ type kustomizationSpec struct {
 		Name       string `json:"name"`
 		Namespace  string `json:"namespace"`
 	} `json:"sourceRef"`
-	Prune              bool           `json:"prune"`
-	DeletionPolicy     string         `json:"deletionPolicy"`
-	Suspend            bool           `json:"suspend"`
-	Force              bool           `json:"force"`
-	Wait               bool           `json:"wait"`
-	DependsOn          []dependency   `json:"dependsOn"`
-	HealthChecks       []healthCheck  `json:"healthChecks"`
-	HealthCheckExprs   []healthExpr   `json:"healthCheckExprs"`
-	ServiceAccountName string         `json:"serviceAccountName"`
-	KubeConfig         map[string]any `json:"kubeConfig"`
+	Prune              bool          `json:"prune"`
+	DeletionPolicy     string        `json:"deletionPolicy"`
+	Suspend            bool          `json:"suspend"`
+	Force              bool          `json:"force"`
+	Wait               bool          `json:"wait"`
+	DependsOn          []dependency  `json:"dependsOn"`
+	HealthChecks       []healthCheck `json:"healthChecks"`
+	HealthCheckExprs   []healthExpr  `json:"healthCheckExprs"`
+	ServiceAccountName string        `json:"serviceAccountName"`
+	KubeConfig         *kubeConfig   `json:"kubeConfig"`
 
 	TargetNamespace string `json:"targetNamespace"`
 	NamePrefix      string `json:"namePrefix"`

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -88,6 +89,9 @@ func TestSameAsHere(t *testing.T) {
 					tree[from] = &fstest.MapFile{Data: []byte(to), Mode: fs.ModeSymlink | 0o777}
 				}
 			default:
+				if remote := strings.Fields(f.Name); len(remote) == 4 { // see TestGolden of package render
+					f.Name = path.Join(render.Remote{URL: remote[1], Ref: strings.Trim(remote[2], "-")}.Mount(), remote[3])
+				}
 				tree[f.Name] = &fstest.MapFile{Data: f.Data}
 			}
 			if err != nil {

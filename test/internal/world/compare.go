@@ -62,7 +62,10 @@ func (w *World) Compare() int {
 			}
 		}
 	}
-	for name := range live {
+	for name, cm := range live {
+		if cm.DeletionTimestamp != nil {
+			continue // it is on its way, and nothing can keep it
+		}
 		app, _, _ := strings.Cut(name, "-")
 		if files, ours := w.Files[app]; ours {
 			if _, there := files[name]; !there {

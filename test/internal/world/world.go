@@ -215,7 +215,7 @@ func (w *World) create() {
 	for gvr, text := range map[schema.GroupVersionResource]string{
 		GitRepositories: `{apiVersion: source.toolkit.fluxcd.io/v1, kind: GitRepository, metadata: {name: fleet}, spec: {url: "` + w.URL + `", interval: 1h, timeout: 5s, ref: {branch: main}}}`,
 		Kustomizations:  `{apiVersion: kustomize.toolkit.fluxcd.io/v1, kind: Kustomization, metadata: {name: flux}, spec: {interval: 1h, prune: true, path: flux, targetNamespace: ` + w.Namespace + `, sourceRef: {kind: GitRepository, name: fleet}}}`,
-		Applications:    `{apiVersion: argoproj.io/v1alpha1, kind: Application, metadata: {name: argo}, spec: {project: default, source: {repoURL: "` + w.URL + `", path: argo}, destination: {name: in-cluster, namespace: ` + w.Namespace + `}, syncPolicy: {automated: {prune: true, selfHeal: true}}}}`,
+		Applications:    `{apiVersion: argoproj.io/v1alpha1, kind: Application, metadata: {name: argo}, spec: {project: default, source: {repoURL: "` + w.URL + `", path: argo}, destination: {name: in-cluster, namespace: ` + w.Namespace + `}, syncPolicy: {automated: {prune: true, selfHeal: true}, retry: {limit: 2, backoff: {duration: 1s, factor: 2, maxDuration: 4s}}}}}`,
 	} {
 		objects, err := object.Decode("app.yaml", []byte(text))
 		if err != nil {

@@ -1,0 +1,57 @@
+package app
+
+import (
+	"log/slog"
+	"slices"
+)
+
+// Cluster is a destination other than the cluster that Plumb serves: how it is
+// reached, or why it cannot be.
+type Cluster struct {
+	ID     string // what Target.Cluster says; never a secret
+	Access Access
+	Err    *Failure // if set, nothing can be delivered there
+}
+
+// Same reports whether both are the same way to the same cluster.
+func (c Cluster) Same(o Cluster) bool {
+	return c.ID == o.ID && c.Access.same(o.Access) && c.Err == nil == (o.Err == nil) &&
+		(c.Err == nil || c.Err.Error() == o.Err.Error())
+}
+
+// Access opens a cluster. Everything is held here by value: no path of a file,
+// no command to run. It never shows what it holds.
+type Access struct {
+	Server     string // URL of the API server
+	ServerName string // to expect in its certificate; "" is the host of Server
+	CA         []byte // PEM; empty means the system roots
+	ClientCert []byte // PEM
+	ClientKey  []byte // PEM
+	// Insecure takes any certificate.
+	Insecure           bool
+	Username, Password string
+	BearerToken        string
+	Proxy              string // URL of an HTTP or SOCKS5 proxy; "" for none
+	DisableCompression bool
+}
+
+func (a Access) same(o Access) bool {
+	return a.Server == o.Server && a.ServerName == o.ServerName && a.Insecure == o.Insecure &&
+		a.Username == o.Username && a.Password == o.Password && a.BearerToken == o.BearerToken &&
+		a.Proxy == o.Proxy && a.DisableCompression == o.DisableCompression &&
+		slices.Equal(a.CA, o.CA) && slices.Equal(a.ClientCert, o.ClientCert) && slices.Equal(a.ClientKey, o.ClientKey)
+}
+
+func (Access) String() string       { return "<access>" }
+func (Access) GoString() string     { return "<access>" }
+func (Access) LogValue() slog.Value { return slog.StringValue("<access>") }
+
+// MarshalJSON keeps credentials out of every encoder.
+func (Access) MarshalJSON() ([]byte, error) { return []byte(`"<access>"`), nil }
+
+// Left is what was delivered to a cluster that the app no longer goes to, and
+// is still there: nobody else deletes it, and neither does Plumb.
+type Left struct {
+	Cluster string // as Target.Cluster has it
+	Records []Record
+}

@@ -1,0 +1,160 @@
+package engine
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/object"
+)
+
+func records(names ...string) (out []app.Record) {
+	for _, n := range names {
+		out = append(out, app.Record{Ref: object.Ref{Kind: "ConfigMap", Namespace: "ns", Name: n}})
+	}
+	return out
+}
+
+func namesOf(records []app.Record) (out []string) {
+	for _, r := range records {
+		out = append(out, r.Ref.Name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// TestArrive: what was delivered elsewhere is left there and remembered; what
+// was left here before is the app's own again.
+func TestArrive(t *testing.T) {
+	type left map[string][]string
+	for _, c := range []struct {
+		name     string
+		from, to string
+		recorded []string
+		written  []string // besides, by a run that did not finish
+		left     left
+		mine     []string
+		want     left
+	}{
+		{"no move", "a", "a", []string{"x"}, nil, left{"b": {"y"}}, []string{"x"}, left{"b": {"y"}}},
+		{"a first move", "a", "b", []string{"x"}, []string{"x", "z"}, nil, nil, left{"a": {"x", "z"}}},
+		{"from the local cluster", "", "b", []string{"x"}, nil, nil, nil, left{"": {"x"}}},
+		{"back", "b", "a", []string{"y"}, nil, left{"a": {"x"}}, []string{"x"}, left{"b": {"y"}}},
+		{"on", "b", "c", []string{"y"}, nil, left{"a": {"x"}}, nil, left{"a": {"x"}, "b": {"y"}}},
+		{"back and away again", "a", "b", []string{"x"}, nil, left{"a": {"old"}}, nil, left{"a": {"old", "x"}}},
+		{"nothing was delivered", "a", "b", nil, nil, nil, nil, left{}},
+	} {
+		a := &state{health: map[object.Ref]seenHealth{}}
+		a.spec.Target.Cluster = c.to
+		a.remember(records(c.recorded...))
+		a.spec.RecordedAt = c.from
+		for _, r := range records(c.written...) {
+			a.records[r.Ref] = r
+		}
+		for cluster, names := range c.left {
+			a.spec.Left = append(a.spec.Left, app.Left{Cluster: cluster, Records: records(names...)})
+		}
+		a.arrive()
+		if got := namesOf(a.spec.Recorded); !slices.Equal(got, c.mine) || len(a.records) != len(c.mine) || a.spec.RecordedAt != c.to {
+			t.Errorf("%s: its own are %v at %q, want %v", c.name, got, a.spec.RecordedAt, c.mine)
+		}
+		if len(a.spec.Left) != len(c.want) {
+			t.Errorf("%s: left %v, want %v", c.name, a.spec.Left, c.want)
+		}
+		for _, l := range a.spec.Left {
+			if got := namesOf(l.Records); !slices.Equal(got, c.want[l.Cluster]) {
+				t.Errorf("%s: in %q are left %v, want %v", c.name, l.Cluster, got, c.want[l.Cluster])
+			}
+		}
+	}
+}
+
+// An app that moves waits in the queue of its new cluster, runs there only when
+// what ran at the old one has ended, and the old one forgets it.
+func TestAnAppMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := New(Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil)), ClusterGrace: time.Minute})
+		spec := app.Spec{ID: id("a"), Tenant: "t", Recorded: records("x")}
+		e.SetApp(spec)
+		a := e.apps[spec.ID]
+		if got, _ := take(t, e.home.queue); got != a.id {
+			t.Fatal("it is not due")
+		}
+		r := begin(t, e, a)
+
+		spec.Target.Cluster = "far"
+		e.SetApp(spec)
+		far := e.destinations["far"]
+		if a.dest != far || e.home.apps != 0 || far.apps != 1 || len(e.home.owners) != 0 {
+			t.Errorf("it is at %q; here are %d apps and %d owners", a.dest.id, e.home.apps, len(e.home.owners))
+		}
+		if r.between.Err() == nil {
+			t.Error("what runs at the old cluster is not stopped")
+		}
+		if got, cause := take(t, far.queue); got != a.id || cause != app.CauseSpec {
+			t.Errorf("%s is due for %s", got, cause)
+		}
+		early := &run{e: e, a: a, dest: far}
+		if a.begin(early) {
+			t.Error("it runs at two clusters at a time")
+		}
+		far.queue.done(a.id)
+		e.home.queue.done(a.id)
+		if len(e.home.queue.items) != 0 {
+			t.Error("the old queue keeps it")
+		}
+		a.mu.Lock()
+		a.run = nil
+		a.mu.Unlock()
+		late := &run{e: e, a: a, dest: far}
+		late.between, late.stopBetween = context.WithCancelCause(t.Context())
+		if !a.begin(late) || late.spec.RecordedAt != "far" || len(late.spec.Left) != 1 || len(late.spec.Recorded) != 0 {
+			t.Errorf("at the new cluster it begins with %+v", late.spec)
+		}
+		if a.begin(&run{e: e, a: a, dest: e.home}) {
+			t.Error("it still runs at the old cluster")
+		}
+		e.RemoveApp(a.id)
+		if e.destinations["far"] != nil {
+			t.Error("a cluster that nobody has told of is kept for no app")
+		}
+	})
+}
+
+// An app of a cluster that nobody has told of yet waits; as soon as it is told,
+// the app is due.
+func TestAnAppWaitsForItsCluster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := New(Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		spec := app.Spec{ID: id("a"), Target: app.Target{Cluster: "far"}}
+		e.SetApp(spec)
+		far := e.destinations["far"]
+		take(t, far.queue)
+		far.queue.done(spec.ID)
+		if _, _, waiting, failure := far.access(spec.Target); !waiting || failure != nil {
+			t.Errorf("waits is %t, %v", waiting, failure)
+		}
+		missing := app.Fail(app.StageObserve, app.ReasonClusterUnknown, "the Secret does not exist")
+		e.SetCluster(app.Cluster{ID: "far", Err: missing})
+		if _, cause, ok := far.queue.take(); !ok || cause != app.CauseDepends {
+			t.Errorf("due is %t, for %s", ok, cause)
+		}
+		far.queue.done(spec.ID)
+		if far.unreachable() != missing {
+			t.Errorf("it is unreachable because of %v", far.unreachable())
+		}
+		e.SetCluster(app.Cluster{ID: "far", Err: app.Fail(app.StageObserve, app.ReasonClusterUnknown, "the Secret does not exist")})
+		if _, _, ok := far.queue.take(); ok {
+			t.Error("the same told again makes it due")
+		}
+		e.SetCluster(app.Cluster{ID: "far", Access: app.Access{Server: "https://far"}})
+		if _, _, ok := far.queue.take(); !ok || far.unreachable() != nil {
+			t.Error("another way to the cluster does not make it due")
+		}
+	})
+}

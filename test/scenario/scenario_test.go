@@ -151,6 +151,7 @@ func serve(t *testing.T, kubeconfig string, opts server.Options) (hooks string) 
 	done := make(chan error, 1)
 	go func() {
 		opts.Config, opts.Dir, opts.Listen, opts.Version = config, t.TempDir(), "127.0.0.1:0", "test"
+		opts.ReplicaID = "scenario"
 		opts.Render = worker.Options{Executable: sandboxtest.Binary(t), Args: []string{"render-worker"}}
 		opts.Log = slog.New(slog.NewTextHandler(logs, nil))
 		opts.Listening = func(a net.Addr) { address <- a.String() }

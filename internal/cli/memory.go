@@ -1,10 +1,14 @@
 package cli
 
 import (
+	"context"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"sync/atomic"
+	"time"
+
+	"plumb.dev/plumb/internal/resident"
 )
 
 // What the heap may grow by before it is collected: headroom bytes, but no
@@ -45,4 +49,57 @@ func giveHeadroom() (stop func()) {
 // gcPercent is what GOGC should be with so many bytes alive.
 func gcPercent(live uint64) int {
 	return int(min(max(100*headroom/max(live, 1), minGCPercent), maxGCPercent))
+}
+
+// staySmall gives memory back soon after the start, when what it found to do is
+// done; whenever work has ended, for the heap that it took would be kept for the
+// next; and whenever the pages of the program's file have become many again: the
+// system takes them in by large pieces, of which little is used.
+func staySmall(ctx context.Context) {
+	const (
+		soon  = 5 * time.Second
+		later = 10 * time.Second
+		many  = 48 << 20
+	)
+	var c calm
+	allocated := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	timer := time.NewTimer(soon)
+	defer timer.Stop()
+	for first := true; ; first = false {
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		metrics.Read(allocated)
+		if over := c.over(allocated[0].Value.Uint64()); first || over || resident.FileBytes() > many {
+			resident.Return()
+		}
+		timer.Reset(later)
+	}
+}
+
+// calm tells when work has ended, by how much was allocated since the last
+// look.
+type calm struct {
+	seen     uint64 // allocated at the last look
+	returned uint64 // allocated when work was last over
+}
+
+// What an idle engine allocates between two looks, and what it takes for
+// giving memory back to be worth a collection; both with room.
+const (
+	littleWork = 4 << 20
+	muchWork   = 32 << 20
+)
+
+// over reports whether work has ended since it last did, given what has been
+// allocated so far.
+func (c *calm) over(allocated uint64) bool {
+	now := allocated-c.seen < littleWork && allocated-c.returned > muchWork
+	c.seen = allocated
+	if now {
+		c.returned = allocated
+	}
+	return now
 }

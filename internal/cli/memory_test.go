@@ -18,3 +18,25 @@ func TestGCPercent(t *testing.T) {
 		t.Errorf("afterwards it is %d", got)
 	}
 }
+
+func TestCalm(t *testing.T) {
+	const mb = 1 << 20
+	var c calm
+	for i, step := range []struct {
+		allocated uint64
+		want      bool
+	}{
+		{20 * mb, false},  // the start
+		{21 * mb, false},  // too little to be worth it
+		{200 * mb, false}, // at work
+		{201 * mb, true},  // over
+		{202 * mb, false}, // told already
+		{230 * mb, false},
+		{235 * mb, false}, // still at it
+		{236 * mb, true},
+	} {
+		if got := c.over(step.allocated); got != step.want {
+			t.Errorf("%d: %t, want %t", i, got, step.want)
+		}
+	}
+}

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
@@ -172,31 +171,6 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 func (p *program) replicaID(cache string) string {
 	sum := sha256.Sum256([]byte(cache))
 	return strings.Trim(p.env.Hostname+"-"+hex.EncodeToString(sum[:4]), "-")
-}
-
-// staySmall gives memory back soon after the start, when what it found to do is
-// done, and from then on whenever the pages of the program's file have become
-// many again: the system takes them in by large pieces, of which little is
-// used.
-func staySmall(ctx context.Context) {
-	const (
-		soon  = 5 * time.Second
-		later = 10 * time.Second
-		many  = 48 << 20
-	)
-	timer := time.NewTimer(soon)
-	defer timer.Stop()
-	for first := true; ; first = false {
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return
-		}
-		if first || resident.FileBytes() > many {
-			resident.Return()
-		}
-		timer.Reset(later)
-	}
 }
 
 // rendering says how to render: in processes, if this program can start itself

@@ -59,8 +59,8 @@ func (s *suite) dated(at time.Time, failed bool) {
 	if failed {
 		heals = 0
 	}
-	flux := fmt.Sprintf(`{"status":{"plumb":{"lastSync":{"started":%q,"finished":%q,"succeeded":%t,"retries":2,"heals":%d}}}}`, stamp, stamp, !failed, heals)
-	argo := fmt.Sprintf(`{"status":{"reconciledAt":%q,"operationState":{"startedAt":%q,"finishedAt":%q},"plumb":{"lastSync":{"startedAt":%q,"finishedAt":%q,"succeeded":%t,"retries":2,"heals":%d}}}}`,
+	flux := fmt.Sprintf(`{"status":{"plumb":{"lastSync":{"started":%q,"finished":%q,"succeeded":%t,"retries":1,"heals":%d}}}}`, stamp, stamp, !failed, heals)
+	argo := fmt.Sprintf(`{"status":{"reconciledAt":%q,"operationState":{"startedAt":%q,"finishedAt":%q},"plumb":{"lastSync":{"startedAt":%q,"finishedAt":%q,"succeeded":%t,"retries":1,"heals":%d}}}}`,
 		stamp, stamp, stamp, stamp, stamp, !failed, heals)
 	_, err := s.Dynamic.Resource(world.Kustomizations).Namespace(s.Namespace).Patch(s.T.Context(), world.Flux, types.MergePatchType, []byte(flux), metav1.PatchOptions{}, "status")
 	s.must(err)

@@ -57,7 +57,7 @@ func gcPercent(live uint64) int {
 // system takes them in by large pieces, of which little is used.
 func staySmall(ctx context.Context) {
 	const (
-		soon  = 5 * time.Second
+		soon  = time.Second
 		later = 10 * time.Second
 		many  = 48 << 20
 	)

@@ -37,14 +37,21 @@ type GitRef struct {
 type Source struct {
 	ID         SourceID
 	Generation int64
-	URL        string // http, https, ssh, file, or scp-like git@host:path
-	Ref        GitRef
-	Auth       Credentials
-	Interval   time.Duration // between polls; pushes are told by webhooks
-	Timeout    time.Duration
-	Ignore     *string // gitignore text that replaces the default exclusions
-	UseIgnore  bool    // whether exclusions (default, Ignore, .sourceignore files) apply at all
-	Suspend    bool
+	URL        string // of a Git repository: http, https, ssh, file, or scp-like git@host:path
+	// Ref selects a commit. Of a source that is no Git repository, Commit, if
+	// set, asks for a revision that it gave before, and nothing else counts.
+	Ref GitRef
+	// OCI is set if the source is an artifact in an OCI registry.
+	OCI *OCIArtifact
+	// Uses are the sources that this one is made of: it is looked at when one
+	// of them moves.
+	Uses      []SourceID
+	Auth      Credentials
+	Interval  time.Duration // between polls; pushes are told by webhooks
+	Timeout   time.Duration
+	Ignore    *string // gitignore text that replaces the default exclusions
+	UseIgnore bool    // whether exclusions (default, Ignore, .sourceignore files) apply at all
+	Suspend   bool
 	// Followed: another process looks at the source at its interval and
 	// publishes what it finds. This one looks when Recorded changes.
 	Followed bool
@@ -81,11 +88,27 @@ func (Credentials) MarshalJSON() ([]byte, error) { return []byte(`"<credentials>
 
 // Revision is a resolved point of a source.
 type Revision struct {
-	Commit  string // full hexadecimal id
-	Ref     string // what the ref resolved to: a branch, a tag, a full name; "" for a bare commit
+	// Commit names the content: the full hexadecimal id of a Git commit, or the
+	// SHA-256 digest, hexadecimal, of what else it is.
+	Commit  string
+	Ref     string // what the ref resolved to: a branch, a tag, a full name, a version; "" for a bare commit
 	Subject string // first line of the commit message
 	Author  string // name <mail>
 	Time    time.Time
+	// Content names the content where Commit alone does not, of a source that is
+	// made of several; "" where it does.
+	Content string
+	// Metadata is what else is told of the content: the annotations of an OCI
+	// artifact.
+	Metadata map[string]string
+}
+
+// ID names the content: revisions of equal ID have the same files.
+func (r Revision) ID() string {
+	if r.Content != "" {
+		return r.Content
+	}
+	return r.Commit
 }
 
 // IsZero reports whether nothing was resolved.

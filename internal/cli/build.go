@@ -196,7 +196,7 @@ func (p *program) openRevision(ctx context.Context, url, revision, dir string) (
 		done()
 		return openedTree{}, err
 	}
-	tree, err := repo.Tree(at.Commit)
+	tree, err := repo.Tree(at.ID())
 	if err != nil {
 		done()
 		return openedTree{}, err

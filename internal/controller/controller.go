@@ -76,12 +76,12 @@ type Controller struct {
 
 	mu      sync.Mutex
 	share   shard.Share // what this replica works on
-	reads   map[app.ID]app.SourceID
+	reads   map[app.ID][]app.SourceID
 	latest  map[resourceKey]*unstructured.Unstructured // the newest version seen or written
 	readers map[app.SourceID]map[app.ID]bool           // apps of this replica that a source is kept for
 	inline  map[app.ID]app.SourceID
 	secrets map[string]argo.SecretData
-	heeded  map[resourceKey]heededSecret
+	heeded  map[resourceKey]heededSecrets
 	// clusters are those that secrets register; told the ones that the engine
 	// knows of.
 	clusters    []argo.Cluster
@@ -125,12 +125,12 @@ func New(opts Options) (*Controller, error) {
 		share = shard.Share{}
 	}
 	c := &Controller{
-		share: share, reads: map[app.ID]app.SourceID{}, running: make(chan struct{}),
+		share: share, reads: map[app.ID][]app.SourceID{}, running: make(chan struct{}),
 		opts: opts, log: opts.Log, dynamic: dyn, core: core,
 		argo:    argo.Options{ControlNamespace: opts.ControlNamespace},
 		latest:  map[resourceKey]*unstructured.Unstructured{},
 		readers: map[app.SourceID]map[app.ID]bool{}, inline: map[app.ID]app.SourceID{},
-		secrets: map[string]argo.SecretData{}, heeded: map[resourceKey]heededSecret{}, told: map[string]bool{}, asides: make(chan struct{}, 8),
+		secrets: map[string]argo.SecretData{}, heeded: map[resourceKey]heededSecrets{}, told: map[string]bool{}, asides: make(chan struct{}, 8),
 	}
 	c.kubeconfigs = newKubeconfigs(c)
 	return c, nil
@@ -149,14 +149,18 @@ type watch struct {
 
 // watches lists all that is watched, what others refer to first.
 func (c *Controller) watches() []watch {
-	return []watch{
+	out := []watch{
 		{secretResource, controlSecrets, c.setSecret, c.removedSecret},
 		{projectResource, "", c.setProject, c.removedProject},
-		{gitRepositoryResource, "", c.setGitRepository, c.removedGitRepository},
-		{kustomizationResource, "", c.setKustomization, c.removedKustomization},
-		{applicationResource, "", c.setApplication, c.removedApplication},
-		{applicationSetResource, "", c.setApplicationSet, c.forget(applicationSetResource)},
 	}
+	for _, k := range sourceKinds() {
+		out = append(out, watch{k.resource, "",
+			func(u *unstructured.Unstructured) { c.setSource(k, u) }, func(u *unstructured.Unstructured) { c.removedSource(k, u) }})
+	}
+	return append(out,
+		watch{kustomizationResource, "", c.setKustomization, c.removedKustomization},
+		watch{applicationResource, "", c.setApplication, c.removedApplication},
+		watch{applicationSetResource, "", c.setApplicationSet, c.forget(applicationSetResource)})
 }
 
 // Run watches until ctx ends. The engine is started when everything that

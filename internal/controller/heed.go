@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -9,44 +10,50 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 
 	"plumb.dev/plumb/internal/app"
-	"plumb.dev/plumb/internal/dialect/flux"
 )
 
-// maxHeeded bounds the Secrets that are watched. Beyond it a corrected one is
+// maxHeeded bounds the sources whose Secrets are watched. Beyond it a corrected one is
 // found when its source is tried again.
 const maxHeeded = 50
 
-// heed watches the Secret of a GitRepository whose credentials were refused,
-// or are missing, until a look at it succeeds: whoever corrects the Secret need
-// not wait for the next try. Secrets of sources that are well are not watched.
-func (c *Controller) heed(u *unstructured.Unstructured, failure *app.Failure) {
-	key := keyOf(gitRepositoryResource, u)
-	name, secret := flux.SecretRef(u)
-	wanted := secret && failure != nil && failure.Reason == app.ReasonAuthentication
+// heed watches the Secrets of a source whose credentials were refused, or are
+// missing, until a look at it succeeds: whoever corrects one need not wait for
+// the next try. Secrets of sources that are well are not watched.
+func (c *Controller) heed(k sourceKind, u *unstructured.Unstructured, failure *app.Failure) {
+	key := keyOf(k.resource, u)
+	var wanted []string
+	if failure != nil && failure.Reason == app.ReasonAuthentication {
+		for _, use := range k.Secrets(u) {
+			wanted = append(wanted, use.Name)
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	old, heeded := c.heeded[key]
-	if heeded && (!wanted || old.secret != name) {
+	if old, heeded := c.heeded[key]; heeded {
+		if slices.Equal(old.names, wanted) {
+			return
+		}
 		old.end()
 		delete(c.heeded, key)
-		heeded = false
 	}
-	if !wanted || heeded || len(c.heeded) >= maxHeeded {
+	if len(wanted) == 0 || len(c.heeded) >= maxHeeded {
 		return
 	}
 	ctx, end := context.WithCancel(c.ctx)
-	c.heeded[key] = heededSecret{name, end}
-	go c.watchSecret(ctx, key, name)
+	c.heeded[key] = heededSecrets{wanted, end}
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(wanted))) {
+		go c.watchSecret(ctx, k, key, name)
+	}
 }
 
-// heededSecret is a Secret that is watched.
-type heededSecret struct {
-	secret string
-	end    context.CancelFunc
+// heededSecrets are the Secrets of a source that are watched.
+type heededSecrets struct {
+	names []string
+	end   context.CancelFunc
 }
 
 // watchSecret tells the engine of the source anew whenever its Secret changes.
-func (c *Controller) watchSecret(ctx context.Context, key resourceKey, name string) {
+func (c *Controller) watchSecret(ctx context.Context, k sourceKind, key resourceKey, name string) {
 	again := time.NewTicker(5 * time.Second) // after a watch that failed
 	defer again.Stop()
 	for ctx.Err() == nil {
@@ -55,7 +62,7 @@ func (c *Controller) watchSecret(ctx context.Context, key resourceKey, name stri
 		if err == nil {
 			for range w.ResultChan() {
 				if u := c.find(key.resource, key.namespace, key.name); u != nil && ctx.Err() == nil {
-					c.setGitRepository(u)
+					c.setSource(k, u)
 				}
 			}
 			w.Stop()

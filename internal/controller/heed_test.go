@@ -17,13 +17,14 @@ import (
 // the next try. Once the source is well, its Secret is not watched any more.
 func TestARefusedSecretIsHeeded(t *testing.T) {
 	c, e, namespace := newController(t)
-	u := create(t, c, gitRepositoryResource, namespace, `
+	repositories, _ := sourceKindOf(flux.KindGitRepository)
+	u := create(t, c, repositories.resource, namespace, `
 apiVersion: source.toolkit.fluxcd.io/v1
 kind: GitRepository
 metadata: {name: shop}
 spec: {interval: 1h, url: "https://git.example/shop.git", ref: {branch: main}, secretRef: {name: shop-login}}
 `)
-	c.setGitRepository(u)
+	c.setSource(repositories, u)
 	id := app.SourceID{Kind: flux.KindGitRepository, Namespace: namespace, Name: "shop"}
 	has := func(password string) {
 		t.Helper()

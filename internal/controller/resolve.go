@@ -78,19 +78,18 @@ func (c *Controller) resolveKustomization(ctx context.Context, id app.ID) (app.S
 		return spec, app.Source{}, spec.Invalid
 	}
 	from := spec.Source
-	repository, err := c.get(ctx, gitRepositoryResource, from.Namespace, from.Name)
+	k, ok := sourceKindOf(from.Kind)
+	if !ok {
+		return spec, app.Source{}, fmt.Errorf("the source of %s: there is no such kind: %s", id, from.Kind)
+	}
+	u, err = c.get(ctx, k.resource, from.Namespace, from.Name)
 	if err != nil {
 		return spec, app.Source{}, fmt.Errorf("the source of %s: %w", id, err)
 	}
-	src, _, failure := flux.DecodeGitRepository(repository)
-	if failure != nil {
+	if _, _, failure := k.Decode(u); failure != nil {
 		return spec, app.Source{}, failure
 	}
-	src.ID = from
-	if name, ok := flux.SecretRef(repository); ok {
-		src.Auth = c.fluxCredentials(ctx, from.Namespace, name, src.URL)
-	}
-	return spec, src, nil
+	return spec, c.source(ctx, k, u), nil
 }
 
 func (c *Controller) resolveApplication(ctx context.Context, id app.ID) (app.Spec, app.Source, error) {

@@ -28,12 +28,14 @@ type dividedKind struct {
 
 // divided lists them, what others refer to first.
 func (c *Controller) divided() []dividedKind {
-	return []dividedKind{
-		{gitRepositoryResource, flux.KindGitRepository, c.setGitRepository},
-		{kustomizationResource, flux.KindKustomization, c.setKustomization},
-		{applicationResource, argo.KindApplication, c.setApplication},
-		{applicationSetResource, argo.KindApplicationSet, c.setApplicationSet},
+	var out []dividedKind
+	for _, k := range sourceKinds() {
+		out = append(out, dividedKind{k.resource, k.Kind, func(u *unstructured.Unstructured) { c.setSource(k, u) }})
 	}
+	return append(out,
+		dividedKind{kustomizationResource, flux.KindKustomization, c.setKustomization},
+		dividedKind{applicationResource, argo.KindApplication, c.setApplication},
+		dividedKind{applicationSetResource, argo.KindApplicationSet, c.setApplicationSet})
 }
 
 // shareKey names a resource in a share.
@@ -63,7 +65,7 @@ func (c *Controller) Narrow(share shard.Share) {
 
 	var apps []app.ID
 	for _, l := range lost {
-		if l.kind != flux.KindGitRepository {
+		if _, source := sourceKindOf(l.kind); !source {
 			apps = append(apps, app.ID{Kind: l.kind, Namespace: l.GetNamespace(), Name: l.GetName()})
 		}
 		// Writers look whether the resource is theirs when they have its lock.
@@ -80,8 +82,8 @@ func (c *Controller) Narrow(share shard.Share) {
 	}
 	c.feeding.Unlock()
 	for _, l := range lost {
-		if l.kind == flux.KindGitRepository {
-			c.setGitRepository(l.Unstructured)
+		if k, source := sourceKindOf(l.kind); source {
+			c.setSource(k, l.Unstructured)
 		}
 	}
 }
@@ -165,48 +167,55 @@ func (c *Controller) page(ctx context.Context, gvr schema.GroupVersionResource, 
 	return c.dynamic.Resource(gvr).List(ctx, options)
 }
 
-// read notes that an app of this replica reads a repository, and makes sure
-// that the engine knows that.
-func (c *Controller) read(id app.ID, source app.SourceID) {
+// read notes which sources an app of this replica reads, or a source that it
+// has to know is made of, and makes sure that the engine knows them.
+func (c *Controller) read(id app.ID, sources ...app.SourceID) {
 	c.mu.Lock()
-	if c.reads[id] == source {
+	if slices.Equal(c.reads[id], sources) {
 		c.mu.Unlock()
 		return
 	}
 	gone := c.unread(id)
-	c.reads[id] = source
-	first := len(c.readers[source]) == 0
-	if first {
-		c.readers[source] = map[app.ID]bool{}
+	var fresh []app.SourceID
+	for _, source := range sources {
+		if len(c.readers[source]) == 0 {
+			c.readers[source] = map[app.ID]bool{}
+			fresh = append(fresh, source)
+		}
+		c.readers[source][id] = true
 	}
-	c.readers[source][id] = true
+	if len(sources) > 0 {
+		c.reads[id] = sources
+	}
 	c.mu.Unlock()
 	c.unneeded(gone)
-	if !first || c.ours(source.Kind, source.Namespace, source.Name) {
-		return
-	}
-	if u := c.find(gitRepositoryResource, source.Namespace, source.Name); u != nil && source.Kind == flux.KindGitRepository {
-		c.setGitRepository(u)
+	for _, source := range fresh {
+		k, ok := sourceKindOf(source.Kind)
+		if !ok || c.ours(source.Kind, source.Namespace, source.Name) {
+			continue
+		}
+		if u := c.find(k.resource, source.Namespace, source.Name); u != nil {
+			c.setSource(k, u)
+		}
 	}
 }
 
-// unread is for an app that reads no repository any more, or another one. It
-// gives what nobody reads now. The caller holds c.mu.
-func (c *Controller) unread(id app.ID) (gone app.SourceID) {
-	source, had := c.reads[id]
-	if !had {
-		return gone
+// unread is for who reads no source any more, or others. It gives what nobody
+// reads now. The caller holds c.mu.
+func (c *Controller) unread(id app.ID) (gone []app.SourceID) {
+	for _, source := range c.reads[id] {
+		delete(c.readers[source], id)
+		if len(c.readers[source]) == 0 {
+			delete(c.readers, source)
+			gone = append(gone, source)
+		}
 	}
 	delete(c.reads, id)
-	delete(c.readers[source], id)
-	if len(c.readers[source]) == 0 {
-		delete(c.readers, source)
-		return source
-	}
 	return gone
 }
 
-// stopReading is for an app that this replica has no more to do with.
+// stopReading is for an app, or a source, that this replica has no more to do
+// with.
 func (c *Controller) stopReading(id app.ID) {
 	c.mu.Lock()
 	gone := c.unread(id)
@@ -214,18 +223,16 @@ func (c *Controller) stopReading(id app.ID) {
 	c.unneeded(gone)
 }
 
-// unneeded lets go of a repository that no app of this replica reads any more;
-// the zero value is none.
-func (c *Controller) unneeded(id app.SourceID) {
-	if id == (app.SourceID{}) {
-		return
-	}
-	if needed, _ := c.needed(id); !needed {
-		c.engine.RemoveSource(id)
+// unneeded lets go of sources that nobody of this replica reads any more.
+func (c *Controller) unneeded(ids []app.SourceID) {
+	for _, id := range ids {
+		if needed, _ := c.needed(id); !needed {
+			c.drop(id)
+		}
 	}
 }
 
-// needed reports whether the engine has to know a repository, and whether this
+// needed reports whether the engine has to know a source, and whether this
 // replica is the one that publishes what it finds.
 func (c *Controller) needed(id app.SourceID) (needed, ours bool) {
 	ours = c.ours(id.Kind, id.Namespace, id.Name)

@@ -151,7 +151,7 @@ func (b *bases) open(ctx context.Context, r render.Remote) (*mounted, error) {
 		return nil, app.Fail(app.StageFetch, app.ReasonRefNotFound, "%q is no branch, tag or commit", r.Ref).
 			WithHint("correct the ref of the base")
 	}
-	tree, err := repo.Tree(revision.Commit)
+	tree, err := repo.Tree(revision.ID())
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,7 @@ func (s *sourceLoop) moved(id app.SourceID, before app.Revision) {
 // told, by looking at each.
 func (e *Engine) touched(id app.SourceID, src sourceNow, before app.Revision, readers []*state) map[*state]struct{} {
 	out := map[*state]struct{}{}
-	tree, err := src.repo.Tree(src.revision.Commit)
+	tree, err := src.repo.Tree(src.revision.ID())
 	if err != nil {
 		for _, a := range readers {
 			out[a] = struct{}{}
@@ -72,7 +72,7 @@ func changesSince(repo *source.Repo, tree *source.Tree, before app.Revision) (so
 	if before.IsZero() {
 		return source.Changes{}, source.ErrUncertain
 	}
-	old, err := repo.Tree(before.Commit)
+	old, err := repo.Tree(before.ID())
 	if err != nil {
 		return source.Changes{}, err
 	}
@@ -190,10 +190,10 @@ func (e *Engine) catchUp(a *state) bool {
 	switch {
 	case !there || src.repo == nil || src.revision.IsZero():
 		return false
-	case src.revision.Commit == applied.Commit:
+	case src.revision.ID() == applied.ID():
 		return true
 	}
-	tree, err := src.repo.Tree(src.revision.Commit)
+	tree, err := src.repo.Tree(src.revision.ID())
 	return err == nil && a.untouched(src, tree) && a.follow(src.revision)
 }
 

@@ -127,7 +127,7 @@ func TestStoredRenderingIsTheRendering(t *testing.T) {
 		}
 		previous = tree
 		for i, c := range propertyApps {
-			src := sourceNow{url: git.RepoURL("app"), exclude: c.exclude, ignore: c.ignore}
+			src := sourceNow{of: app.Source{URL: git.RepoURL("app"), UseIgnore: c.exclude, Ignore: c.ignore}}
 			key := renderKey(app.Spec{Render: c.Render}, src)
 			spec := c.Render
 			spec.Kustomize.AllowRemoteBases = true

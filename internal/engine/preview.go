@@ -32,7 +32,7 @@ func Preview(ctx context.Context, sources, bases *source.Store, cl *cluster.Clus
 	spec.Target.Cluster = local // cl is wherever the app goes
 	spec.Request, spec.Deletion = nil, nil
 	r := &run{e: e, a: &state{id: spec.ID}, dest: e.home, spec: spec, hash: specHash(spec), cause: app.CauseRequest}
-	now := sourceNow{url: src.URL, looked: true, revision: revision, repo: repo, since: time.Now(), exclude: src.UseIgnore, ignore: src.Ignore}
+	now := sourceNow{of: src, looked: true, revision: revision, repo: repo, since: time.Now()}
 	rendered, failure := r.render(ctx, now)
 	if failure != nil {
 		return revision, plan.Plan{}, failure

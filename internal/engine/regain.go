@@ -31,14 +31,18 @@ func (e *Engine) regain(ctx context.Context, id app.SourceID, src sourceNow) *ap
 	}
 	s.looking.Lock() // apps that read the same source share what the first one brings
 	defer s.looking.Unlock()
-	if _, err := src.repo.Tree(src.revision.Commit); err == nil {
+	if _, err := src.repo.Tree(src.revision.ID()); err == nil {
 		return nil
 	}
 	s.mu.Lock()
 	wanted := s.src
 	s.mu.Unlock()
+	parts, lacking := e.parts(wanted)
+	if lacking != nil {
+		return lacking
+	}
 	wanted.Ref = app.GitRef{Commit: src.revision.Commit}
-	_, _, err := e.opts.Sources.Resolve(ctx, wanted, time.Time{})
+	_, _, err := e.opts.Sources.Resolve(ctx, wanted, time.Time{}, parts...)
 	if err == nil {
 		e.log.Info("fetched again what was gone from the cache", "source", id.String(), "revision", src.revision.Commit)
 		return nil

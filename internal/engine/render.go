@@ -23,7 +23,7 @@ func (r *run) render(ctx context.Context, src sourceNow) (rendering, *app.Failur
 	if failure := r.resolve(ctx); failure != nil {
 		return rendering{}, failure
 	}
-	tree, err := src.repo.Tree(src.revision.Commit)
+	tree, err := src.repo.Tree(src.revision.ID())
 	if err != nil {
 		return rendering{}, app.AsFailure(err, app.StageFetch)
 	}
@@ -82,7 +82,7 @@ func (i inputs) same(key rendercache.Key, tree *source.Tree) bool {
 // renderKey is what besides files decides a rendering. The address keeps apart
 // the many that differ by nothing else.
 func renderKey(spec app.Spec, src sourceNow) rendercache.Key {
-	data, err := json.Marshal([]any{spec.Render, src.exclude, src.ignore, source.Canonical(src.url)})
+	data, err := json.Marshal([]any{spec.Render, src.of.UseIgnore, src.of.Ignore, source.Canonical(src.of.URL)})
 	if err != nil {
 		return rendercache.Key{}
 	}

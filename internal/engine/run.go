@@ -103,7 +103,7 @@ func (r *run) line(ctx context.Context) (app.Report, bool) {
 	if waiting {
 		return app.Report{}, false
 	}
-	in.URL, in.Revision, r.rev = src.url, src.revision, src.revision.Commit
+	in.URL, in.Revision, r.rev = src.of.URL, src.revision, src.revision.Commit
 	if failure != nil {
 		return end(failure)
 	}

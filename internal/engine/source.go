@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -99,6 +100,7 @@ func (e *Engine) RemoveSource(id app.SourceID) {
 	if s != nil {
 		s.cancel()
 		e.triggerReaders(id, app.CauseRevision)
+		e.lookAtUsers(id)
 		e.left()
 	}
 }
@@ -165,11 +167,20 @@ func (s *sourceLoop) once() time.Duration {
 		s.suspended(src, first)
 		return never
 	}
-	revision, repo, err := s.e.opts.Sources.Resolve(s.ctx, src, since)
+	parts, failure := s.e.parts(src)
+	if failure == errNotLooked {
+		return never // whoever looks at it tells
+	}
+	var revision app.Revision
+	var repo *source.Repo
+	if failure == nil {
+		var err error
+		revision, repo, err = s.e.opts.Sources.Resolve(s.ctx, src, since, parts...)
+		failure = app.AsFailure(err, app.StageFetch)
+	}
 	if s.ctx.Err() != nil {
 		return never
 	}
-	failure := app.AsFailure(err, app.StageFetch)
 	if failure != nil && first {
 		repo = s.recorded(src) // go on with what was delivered before
 	}
@@ -194,7 +205,7 @@ func (s *sourceLoop) once() time.Duration {
 	}
 	s.mu.Unlock()
 
-	changed := failure == nil && current.Commit != before.Commit
+	changed := failure == nil && current.ID() != before.ID()
 	report := app.SourceReport{ID: src.ID, Generation: src.Generation, Handled: src.Request,
 		Revision: current, Changed: changed, Failure: failure, At: time.Now()}
 	switch {
@@ -204,6 +215,9 @@ func (s *sourceLoop) once() time.Duration {
 		s.moved(src.ID, before)
 	case changed || first || failedBefore != reasonOf(failure):
 		s.e.triggerReaders(src.ID, app.CauseRevision)
+	}
+	if changed || others || first || failedBefore != reasonOf(failure) {
+		s.e.lookAtUsers(src.ID)
 	}
 	s.e.lookAtBases(s.ctx, src.ID, since)
 	if failure != nil {
@@ -231,7 +245,8 @@ func (s *sourceLoop) once() time.Duration {
 // sameFiles reports whether two states of a source show the same files of a
 // commit.
 func sameFiles(a, b app.Source) bool {
-	return a.URL == b.URL && a.UseIgnore == b.UseIgnore && reflect.DeepEqual(a.Ignore, b.Ignore)
+	return a.URL == b.URL && a.UseIgnore == b.UseIgnore && reflect.DeepEqual(a.Ignore, b.Ignore) &&
+		reflect.DeepEqual(a.OCI, b.OCI) && slices.Equal(a.Uses, b.Uses)
 }
 
 // reasonOf is why something failed, "" if it did not.
@@ -256,6 +271,7 @@ func (s *sourceLoop) suspended(src app.Source, first bool) {
 	s.mu.Unlock()
 	if first {
 		s.e.triggerReaders(src.ID, app.CauseRevision)
+		s.e.lookAtUsers(src.ID)
 	}
 }
 
@@ -265,33 +281,74 @@ func (s *sourceLoop) recorded(src app.Source) *source.Repo {
 	if src.Recorded.IsZero() {
 		return nil
 	}
+	parts, failure := s.e.parts(src)
+	if failure != nil {
+		return nil
+	}
 	src.Ref = app.GitRef{Commit: src.Recorded.Commit}
-	_, repo, err := s.e.opts.Sources.Resolve(s.ctx, src, time.Time{})
+	_, repo, err := s.e.opts.Sources.Resolve(s.ctx, src, time.Time{}, parts...)
 	if err != nil {
 		return nil
 	}
 	return repo
 }
 
+// errNotLooked is that of a source which has not been looked at yet.
+var errNotLooked = app.Fail(app.StageFetch, app.ReasonSourceNotReady, "it has not been looked at yet")
+
+// parts gives what a source is made of, as it is now.
+func (e *Engine) parts(src app.Source) ([]source.Part, *app.Failure) {
+	var out []source.Part
+	for _, id := range src.Uses {
+		now, there := e.current(id)
+		switch {
+		case !there && !e.Ready(), there && !now.looked:
+			return nil, errNotLooked
+		case !there:
+			return nil, app.Fail(app.StageFetch, app.ReasonSourceNotFound, "source %s not found", id).
+				WithHint("create it, or correct the reference")
+		case now.revision.IsZero() || now.repo == nil:
+			return nil, app.Fail(app.StageFetch, app.ReasonSourceNotReady, "source %s is not ready, artifact not found", id)
+		}
+		tree, err := now.repo.Tree(now.revision.ID())
+		if err != nil {
+			return nil, app.AsFailure(err, app.StageFetch)
+		}
+		out = append(out, source.Part{Source: now.of, Revision: now.revision, Files: now.files(tree)})
+	}
+	return out, nil
+}
+
+// lookAtUsers looks at the sources that are made of a source.
+func (e *Engine) lookAtUsers(id app.SourceID) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	for _, s := range e.sources {
+		s.mu.Lock()
+		uses := slices.Contains(s.src.Uses, id)
+		s.mu.Unlock()
+		if uses {
+			s.look(time.Now())
+		}
+	}
+}
+
 // sourceNow is what a source last gave.
 type sourceNow struct {
-	url      string
+	of       app.Source
 	looked   bool
 	revision app.Revision
 	repo     *source.Repo
 	failure  *app.Failure
 	since    time.Time // how fresh it is
-	// exclude says whether files are left out, ignore by which rules.
-	exclude bool
-	ignore  *string
 }
 
 // files gives what the source shows of a tree.
 func (n sourceNow) files(tree fs.FS) fs.FS {
-	if !n.exclude {
+	if !n.of.UseIgnore {
 		return tree
 	}
-	return source.Exclude(tree, n.ignore)
+	return source.Exclude(tree, n.of.Ignore)
 }
 
 // current tells where a source stands; ok is false if there is none.
@@ -304,8 +361,7 @@ func (e *Engine) current(id app.SourceID) (sourceNow, bool) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return sourceNow{url: s.src.URL, looked: s.looked, revision: s.revision, repo: s.repo, failure: s.failure, since: later(s.since, s.made),
-		exclude: s.src.UseIgnore, ignore: s.src.Ignore}, true
+	return sourceNow{of: s.src, looked: s.looked, revision: s.revision, repo: s.repo, failure: s.failure, since: later(s.since, s.made)}, true
 }
 
 func later(a, b time.Time) time.Time {
@@ -347,10 +403,14 @@ func (e *Engine) at(ctx context.Context, id app.SourceID, revision string) (sour
 	s.mu.Lock()
 	src := s.src
 	s.mu.Unlock()
-	src.Ref = app.GitRef{Any: revision}
-	found, repo, err := e.opts.Sources.Resolve(ctx, src, time.Now())
-	if err != nil {
-		return sourceNow{url: src.URL}, app.AsFailure(err, app.StageFetch)
+	parts, failure := e.parts(src)
+	if failure != nil {
+		return sourceNow{of: src}, failure
 	}
-	return sourceNow{url: src.URL, looked: true, revision: found, repo: repo, since: time.Now(), exclude: src.UseIgnore, ignore: src.Ignore}, nil
+	src.Ref = app.GitRef{Any: revision}
+	found, repo, err := e.opts.Sources.Resolve(ctx, src, time.Now(), parts...)
+	if err != nil {
+		return sourceNow{of: src}, app.AsFailure(err, app.StageFetch)
+	}
+	return sourceNow{of: src, looked: true, revision: found, repo: repo, since: time.Now()}, nil
 }

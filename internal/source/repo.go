@@ -12,7 +12,6 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 
 	"plumb.dev/plumb/internal/app"
-	"plumb.dev/plumb/internal/source/giturl"
 	"plumb.dev/plumb/internal/source/objects"
 	"plumb.dev/plumb/internal/source/remote"
 )
@@ -24,14 +23,17 @@ var errCacheGone = errors.New("the cached repository was removed or damaged whil
 // Store.Resolve and may be used at once by many.
 type Repo struct {
 	store  *Store
-	addr   giturl.Address
-	remote remote.Remote
+	addr   string        // for messages: without credentials
+	remote remote.Remote // nil if it holds what was imported
 	dir    string
 
 	listing shared[*remote.Listing]
 	fetches batches
-	damaged atomic.Bool
-	used    atomic.Int64 // unix nanoseconds of the last Resolve
+
+	found     shared[app.Revision] // of what is imported
+	importing sync.Mutex
+	damaged   atomic.Bool
+	used      atomic.Int64 // unix nanoseconds of the last Resolve
 
 	mu   sync.Mutex
 	objs *objects.Store // nil before the first use
@@ -41,9 +43,9 @@ type Repo struct {
 	dirs  directories
 }
 
-func newRepo(s *Store, addr giturl.Address, rem remote.Remote, dir string) *Repo {
+func newRepo(s *Store, addr string, rem remote.Remote, dir string) *Repo {
 	r := &Repo{store: s, addr: addr, remote: rem, dir: dir}
-	r.listing.now = s.opt.Now
+	r.listing.now, r.found.now = s.opt.Now, s.opt.Now
 	r.fetches.run = r.runFetch
 	r.used.Store(s.opt.Now().UnixNano())
 	return r
@@ -52,7 +54,7 @@ func newRepo(s *Store, addr giturl.Address, rem remote.Remote, dir string) *Repo
 func (r *Repo) idleSince(t time.Time) bool { return r.used.Load() < t.UnixNano() }
 
 // String is the address, without credentials.
-func (r *Repo) String() string { return r.addr.String() }
+func (r *Repo) String() string { return r.addr }
 
 // open gives the objects on disk, anew if they were deleted or damaged. What
 // was lost in part is thrown away whole: incremental fetches rely on every
@@ -128,7 +130,7 @@ func (r *Repo) resolve(ctx context.Context, sel selector, since time.Time) (app.
 // failed gives an error of a stage its final form.
 func (r *Repo) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return remote.Interrupted(ctx, r.addr)
+		return remote.Interrupted(ctx, r)
 	}
 	if r.lost(err) {
 		return fmt.Errorf("%w: %w", errCacheGone, err)

@@ -1,5 +1,7 @@
 // Package source fetches Git repositories and serves the files of a commit as
-// a file system, without a checkout.
+// a file system, without a checkout. What comes from elsewhere (an Upstream) is
+// taken in as Git objects, a commit for each revision, so that everything but
+// the fetch is the same for it.
 //
 // A Store keeps one bare repository on disk for each pair of URL and
 // credentials, however many sources read it. Looking is cheap: one request
@@ -97,8 +99,27 @@ func Canonical(url string) string { return giturl.Canonical(url) }
 // shared look is shared, too. A full or unambiguous short commit id that is
 // already in the repository needs no look at all.
 //
+// parts are the sources that src is made of (app.Source.Uses), in their order.
+//
 // The error is an *app.Failure of the fetch stage.
-func (s *Store) Resolve(ctx context.Context, src app.Source, since time.Time) (app.Revision, *Repo, error) {
+func (s *Store) Resolve(ctx context.Context, src app.Source, since time.Time, parts ...Part) (app.Revision, *Repo, error) {
+	timeout := src.Timeout
+	if timeout <= 0 {
+		timeout = DefaultTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	up, err := s.upstream(src, parts)
+	switch {
+	case err != nil:
+		return app.Revision{}, nil, app.AsFailure(err, app.StageFetch)
+	case up != nil:
+		return s.importFrom(ctx, up, src, since)
+	}
+	return s.resolveGit(ctx, src, since)
+}
+
+func (s *Store) resolveGit(ctx context.Context, src app.Source, since time.Time) (app.Revision, *Repo, error) {
 	addr, err := giturl.Parse(src.URL)
 	if err != nil {
 		f := app.Fail(app.StageFetch, app.ReasonInvalidSpec, "%w", err)
@@ -111,12 +132,6 @@ func (s *Store) Resolve(ctx context.Context, src app.Source, since time.Time) (a
 		f.Retry.Never = true
 		return app.Revision{}, nil, f
 	}
-	timeout := src.Timeout
-	if timeout <= 0 {
-		timeout = DefaultTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
 	repo, err := s.repo(addr, src.Auth)
 	if err != nil {
 		return app.Revision{}, nil, app.AsFailure(err, app.StageFetch)
@@ -144,7 +159,7 @@ func (s *Store) repo(addr giturl.Address, auth app.Credentials) (*Repo, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := newRepo(s, addr, rem, filepath.Join(s.opt.Dir, name))
+	r := newRepo(s, addr.String(), rem, filepath.Join(s.opt.Dir, name))
 	s.repos[name] = r
 	return r, nil
 }
@@ -164,6 +179,11 @@ func directory(addr giturl.Address, auth app.Credentials) string {
 // Repo gives the repository of a source if Resolve was asked for it, else nil.
 // It looks at nothing.
 func (s *Store) Repo(src app.Source) *Repo {
+	if name := importName(src); name != "" {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.repos[name]
+	}
 	addr, err := giturl.Parse(src.URL)
 	if err != nil {
 		return nil

@@ -50,26 +50,36 @@ func (e LinkError) because(why string) *LinkError {
 	return &e
 }
 
-// Tree gives the files of a commit that Resolve has returned. The error is an
-// *app.Failure.
-func (r *Repo) Tree(commit string) (*Tree, error) {
+// Tree gives the files of a revision that Resolve has returned, by its ID. The
+// error is an *app.Failure.
+func (r *Repo) Tree(revision string) (*Tree, error) {
 	objs, err := r.open()
 	if err != nil {
 		return nil, app.AsFailure(err, app.StageFetch)
 	}
-	if len(commit) != fullID || !isHex(commit) {
-		return nil, app.Fail(app.StageFetch, app.ReasonInternal, "%s: %q is not a commit id", r.addr, commit)
+	id, ok := r.imported(revision)
+	if !ok {
+		if len(revision) != fullID || !isHex(revision) {
+			if r.remote == nil {
+				return nil, r.notThere(revision)
+			}
+			return nil, app.Fail(app.StageFetch, app.ReasonInternal, "%s: %q is not a commit id", r.addr, revision)
+		}
+		id = plumbing.NewHash(revision)
 	}
-	id := plumbing.NewHash(commit)
 	if !objs.Has(id) {
-		return nil, app.Fail(app.StageFetch, app.ReasonSourceLost, "%s: commit %s is not in the cache", r.addr, commit).
-			WithHint("Nothing needs to be done: it will be fetched again.")
+		return nil, r.notThere(revision)
 	}
 	c, err := commitAt(objs, id)
 	if err != nil {
 		return nil, r.readFailure(err)
 	}
 	return &Tree{objs: objs, repo: r, root: c.TreeHash, maxFile: r.store.opt.MaxFile}, nil
+}
+
+func (r *Repo) notThere(revision string) error {
+	return app.Fail(app.StageFetch, app.ReasonSourceLost, "%s: revision %s is not in the cache", r.addr, revision).
+		WithHint("Nothing needs to be done: it will be fetched again.")
 }
 
 // readFailure notes damage, so that the next Resolve fetches anew.

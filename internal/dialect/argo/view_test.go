@@ -3,6 +3,7 @@ package argo
 import (
 	"errors"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -113,7 +114,7 @@ func TestViewOfAnApplication(t *testing.T) {
 			if c.applied {
 				want = rev
 			}
-			if v.Applied != want {
+			if !reflect.DeepEqual(v.Applied, want) {
 				t.Errorf("applied %v, want %v", v.Applied, want)
 			}
 		})

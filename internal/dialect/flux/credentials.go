@@ -6,17 +6,8 @@ import (
 	"net/url"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-
 	"plumb.dev/plumb/internal/app"
 )
-
-// SecretRef names the Secret, in the namespace of the GitRepository, that
-// opens the repository.
-func SecretRef(u *unstructured.Unstructured) (name string, ok bool) {
-	name = text(u.Object, "spec", "secretRef", "name")
-	return name, name != ""
-}
 
 // Credentials reads a Secret of the format of Flux, for a repository at
 // address. What is missing or contradictory is in the Err of the result.

@@ -44,8 +44,8 @@ func describe(t testing.TB, u *unstructured.Unstructured) string {
 		var source app.Source
 		source, warnings, failure = DecodeGitRepository(u)
 		print(&out, "", reflect.ValueOf(source))
-		if name, ok := SecretRef(u); ok {
-			fmt.Fprintf(&out, "secret: %s\n", name)
+		for _, use := range gitRepositorySecrets(u) {
+			fmt.Fprintf(&out, "secret: %s\n", use.Name)
 		}
 	case KindKustomization:
 		spec := DecodeKustomization(u)
@@ -257,14 +257,14 @@ func TestRevision(t *testing.T) {
 		"sha1:" + sha1:                 {Commit: sha1},
 		"":                             {},
 	} {
-		if got := ParseRevision(text); got != want {
+		if got := ParseRevision(text); !reflect.DeepEqual(got, want) {
 			t.Errorf("%q is %+v, want %+v", text, got, want)
 		}
 		if got := FormatRevision(want); got != text {
 			t.Errorf("%+v is %q, want %q", want, got, text)
 		}
 	}
-	if got := ParseRevision("feature/a/" + sha1); got != (app.Revision{Ref: "feature/a", Commit: sha1}) {
+	if got := ParseRevision("feature/a/" + sha1); !reflect.DeepEqual(got, app.Revision{Ref: "feature/a", Commit: sha1}) {
 		t.Errorf("old form: %+v", got)
 	}
 	for _, bad := range []string{"main", "main@sha1", "main@sha1:xyz", "main/xyz", "/" + sha1} {

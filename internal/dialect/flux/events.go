@@ -12,30 +12,6 @@ import (
 // maxNote is the length of an event's message that the API server permits.
 const maxNote = 1024
 
-// GitRepositoryEvents are the events of a look at a source, given the status
-// before it.
-func GitRepositoryEvents(r app.SourceReport, warnings []app.Warning, old map[string]any) []app.Event {
-	out := warningEvents(warnings, old)
-	revision := FormatRevision(r.Revision)
-	notes := map[string]string{SourceGroup + "/revision": revision}
-	switch {
-	case r.Failure != nil:
-		means := translate(gitRepositoryReasons(), r.Failure)
-		out = append(out, app.Event{Warning: true, Reason: means.reason, Message: clip(failureMessage(r.Failure), maxNote)})
-	case revision != text(old, "artifact", "revision"):
-		message := "stored artifact for revision '" + revision + "'"
-		if r.Revision.Subject != "" {
-			message = "stored artifact for commit '" + r.Revision.Subject + "'"
-		}
-		out = append(out, app.Event{Reason: "NewArtifact", Message: clip(message, maxNote), Annotations: notes})
-	case readConditions(old, r.At, 0).has(condReady, "False"):
-		out = append(out, app.Event{
-			Reason: "Succeeded", Message: "stored artifact for revision '" + revision + "'", Annotations: notes,
-		})
-	}
-	return out
-}
-
 // KustomizationEvents are the events of a run, given the status before it. A
 // run that is still going has none but those of drift and warnings, and one
 // that found nothing to do has none at all.

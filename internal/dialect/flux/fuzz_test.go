@@ -40,7 +40,9 @@ func FuzzDecode(f *testing.F) {
 		}
 		status := section(u.Object, "status")
 		source, warnings, failure := DecodeGitRepository(u)
-		SecretRef(u)
+		for _, use := range gitRepositorySecrets(u) {
+			use.Into(&source, map[string][]byte{"identity": data})
+		}
 		spec := DecodeKustomization(u)
 		look := app.SourceReport{ID: source.ID, Failure: failure, At: time.Unix(0, 0), Revision: ParseRevision(source.URL)}
 		EncodeGitRepository(look, warnings, status)

@@ -2,6 +2,7 @@ package flux
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 	"time"
 
@@ -73,7 +74,7 @@ func TestViewOfAKustomization(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			v := View(viewed(c.spec, c.reports...))
-			if v.State != c.state || v.Sync != c.sync || v.Health.Status != c.health || v.Applied != c.applied {
+			if v.State != c.state || v.Sync != c.sync || v.Health.Status != c.health || !reflect.DeepEqual(v.Applied, c.applied) {
 				t.Errorf("got %s, %s, %q, %v: %s", v.State, v.Sync, v.Health.Status, v.Applied, v.Message)
 			}
 			if v.State == app.StateFailed && v.Message != "no good" {
@@ -132,7 +133,7 @@ func TestViewOfASource(t *testing.T) {
 	report := app.SourceReport{Generation: 1, Revision: app.Revision{Ref: "v1", Commit: "4508cd1f0a3c6a2d8ab07d3a53d2a0fb6d2f1c11"}, At: at}
 	u.Object["status"] = EncodeGitRepository(report, nil, nil)
 	v := ViewSource(u)
-	if v.State != app.StateReady || v.Revision != report.Revision || v.Ref != "v1" || !v.Fetched.Equal(at) {
+	if v.State != app.StateReady || !reflect.DeepEqual(v.Revision, report.Revision) || v.Ref != "v1" || !v.Fetched.Equal(at) {
 		t.Errorf("got %+v", v)
 	}
 	if v.URL != "https://bot:xxxxx@git.example/fleet.git" {

@@ -102,7 +102,7 @@ func notFound(addr giturl.Address, cause error) *app.Failure {
 }
 
 // Interrupted is the failure for a fetch whose context ended.
-func Interrupted(ctx context.Context, addr giturl.Address) *app.Failure {
+func Interrupted(ctx context.Context, addr fmt.Stringer) *app.Failure {
 	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		return app.Fail(app.StageFetch, app.ReasonUnreachable, "%s: no complete answer in time: %w", addr, context.DeadlineExceeded).
 			WithHint("Check that the server can be reached, or set a longer timeout on the source.")

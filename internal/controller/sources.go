@@ -1,0 +1,170 @@
+package controller
+
+import (
+	"context"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/dialect/flux"
+)
+
+// Sources that are custom resources of their own, of every kind alike: what one
+// kind is about, its dialect says.
+
+// sourceKind is a kind of source, and where its resources are.
+type sourceKind struct {
+	flux.SourceKind
+	resource schema.GroupVersionResource
+}
+
+// sourceKinds lists them, those that others are made of first.
+func sourceKinds() []sourceKind {
+	var out []sourceKind
+	for _, k := range flux.SourceKinds() {
+		out = append(out, sourceKind{k, schema.GroupVersionResource{Group: flux.SourceGroup, Version: "v1", Resource: k.Resource}})
+	}
+	return out
+}
+
+// sourceKindOf finds a kind by its name.
+func sourceKindOf(kind string) (sourceKind, bool) {
+	for _, k := range sourceKinds() {
+		if k.Kind == kind {
+			return k, true
+		}
+	}
+	return sourceKind{}, false
+}
+
+func (k sourceKind) id(u *unstructured.Unstructured) app.SourceID {
+	return app.SourceID{Kind: k.Kind, Namespace: u.GetNamespace(), Name: u.GetName()}
+}
+
+// setSource takes in a source that is new or has changed.
+func (c *Controller) setSource(k sourceKind, u *unstructured.Unstructured) {
+	if !c.note(k.resource, u) {
+		return
+	}
+	id := k.id(u)
+	needed, ours := c.needed(id)
+	if !needed {
+		c.feed(k.resource, u, func() {
+			if needed, _ := c.needed(id); !needed {
+				c.drop(id)
+			}
+		})
+		return
+	}
+	if u.GetDeletionTimestamp() != nil {
+		// Nothing is stored that would have to be cleaned up; the finalizer is
+		// one that Flux left.
+		if ours && slices.Contains(u.GetFinalizers(), flux.Finalizer) {
+			if err := c.setFinalizer(c.ctx, k.resource, u, flux.Finalizer, false); err != nil {
+				c.log.Warn("finalizer cannot be removed", "source", u.GetName(), "error", err)
+				c.again(k.resource, u, func(u *unstructured.Unstructured) { c.setSource(k, u) })
+			}
+		}
+		return
+	}
+	src := c.source(c.ctx, k, u)
+	c.read(app.ID(id), src.Uses...)
+	c.feed(k.resource, u, func() {
+		needed, ours := c.needed(id)
+		if !needed {
+			return
+		}
+		if !ours {
+			src.Followed, src.Interval = true, 0
+		}
+		c.engine.SetSource(src)
+	})
+}
+
+// source decodes a source, with what its Secrets hold. They are read when the
+// source changes, when a look at it fails, and when they change after that
+// (heed), never just because time passes.
+func (c *Controller) source(ctx context.Context, k sourceKind, u *unstructured.Unstructured) app.Source {
+	src, _, failure := k.Decode(u)
+	src.ID = k.id(u)
+	if failure != nil {
+		src.Auth.Err = failure
+		return src
+	}
+	for _, use := range k.Secrets(u) {
+		data, err := c.secret(ctx, u.GetNamespace(), use.Name)
+		if err != nil {
+			src.Auth = app.Credentials{Err: err}
+			return src
+		}
+		use.Into(&src, data)
+		if src.Auth.Err != nil {
+			return src
+		}
+	}
+	return src
+}
+
+// secret reads a Secret that a source refers to.
+func (c *Controller) secret(ctx context.Context, namespace, name string) (map[string][]byte, error) {
+	ctx, cancel := c.request(ctx)
+	defer cancel()
+	secret, err := c.core.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err == nil {
+		return secret.Data, nil
+	}
+	reason := app.ReasonAuthentication
+	if !apierrors.IsNotFound(err) {
+		reason = app.ReasonClusterDown
+	}
+	return nil, app.Fail(app.StageFetch, reason, "failed to get secret '%s/%s': %w", namespace, name, err).
+		WithHint("create the Secret, or correct the reference to it")
+}
+
+func (c *Controller) removedSource(k sourceKind, u *unstructured.Unstructured) {
+	c.feeding.Lock()
+	defer c.feeding.Unlock()
+	c.forget(k.resource)(u)
+	c.heed(k, u, nil)
+	c.drop(k.id(u))
+}
+
+// drop lets go of a source, and with it of those that it alone is made of.
+func (c *Controller) drop(id app.SourceID) {
+	c.engine.RemoveSource(id)
+	c.stopReading(app.ID(id))
+}
+
+// PublishSource writes what the engine found of a source.
+func (c *Controller) PublishSource(ctx context.Context, r app.SourceReport) error {
+	k, ok := sourceKindOf(r.ID.Kind)
+	if !ok {
+		return nil
+	}
+	unlock := c.lock(k.resource, r.ID.Namespace, r.ID.Name)
+	defer unlock()
+	if !c.ours(r.ID.Kind, r.ID.Namespace, r.ID.Name) {
+		return nil
+	}
+	return c.current(ctx, k.resource, r.ID.Namespace, r.ID.Name, "", func(u *unstructured.Unstructured) error {
+		_, warnings, _ := k.Decode(u)
+		old := statusOf(u)
+		status := k.Encode(r, warnings, old)
+		events := flux.Annotated(k.Events(r, warnings, old), u.GetAnnotations())
+		if err := c.writeStatus(ctx, k.resource, u, status); err != nil {
+			return err
+		}
+		c.emit(u, events)
+		c.heed(k, u, r.Failure)
+		if len(k.Secrets(u)) > 0 && r.Failure != nil {
+			if u := c.find(k.resource, r.ID.Namespace, r.ID.Name); u != nil {
+				c.setSource(k, u) // a Secret may have changed
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,136 @@
+package flux
+
+import (
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"plumb.dev/plumb/internal/app"
+)
+
+// sourceWords is in what one kind of source differs from the others, in telling
+// of a look.
+type sourceWords struct {
+	revision func(app.Revision) string // "" for the zero revision
+	stored   func(app.Revision) string // what Ready says
+	news     func(app.Revision) string // what the event of a new revision says
+	ready    string                    // reason of Ready; "" is Succeeded
+	reasons  []translation
+}
+
+// encodeSource gives the status that tells of r, made from the status before;
+// old stays as it is. A report that says nothing new gives a status equal to
+// old, so that nothing need be written.
+//
+// There is no archive to download yet: status.artifact has the revision and
+// the time at which it was found, and neither URL nor digest.
+func encodeSource(words sourceWords, r app.SourceReport, warnings []app.Warning, old map[string]any) map[string]any {
+	status := runtime.DeepCopyJSON(orEmpty(old))
+	conds := readConditions(status, r.At, r.Generation)
+	if r.Handled != "" {
+		status["lastHandledReconcileAt"] = r.Handled
+	}
+	if revision := words.revision(r.Revision); revision != "" && revision != text(status, "artifact", "revision") {
+		artifact := map[string]any{"revision": revision, "lastUpdateTime": stamp(r.At)}
+		if len(r.Revision.Metadata) > 0 {
+			metadata := map[string]any{}
+			for key, value := range r.Revision.Metadata {
+				metadata[key] = value
+			}
+			artifact["metadata"] = metadata
+		}
+		status["artifact"] = artifact
+	}
+	if r.Failure == nil {
+		stored := words.stored(r.Revision)
+		conds.set(condReady, "True", orElse(words.ready, "Succeeded"), stored)
+		conds.set(condArtifactInStorage, "True", "Succeeded", stored)
+		conds.drop(condReconciling, condStalled, condFetchFailed, condArtifactOutdated, condStorageFailed)
+		status["observedGeneration"] = r.Generation
+	} else {
+		failedFetch(words.reasons, r, status, conds)
+	}
+	status["conditions"] = conds.encode()
+	setPlumb(status, "warnings", encodeWarnings(warnings))
+	return status
+}
+
+// failedFetch keeps the artifact, so that consumers go on with it.
+func failedFetch(reasons []translation, r app.SourceReport, status map[string]any, conds *conditionSet) {
+	means := translate(reasons, r.Failure)
+	message := failureMessage(r.Failure)
+	conds.set(condReady, "False", means.reason, message)
+	conds.set(condFetchFailed, "True", means.reason, message)
+	if means.stalled {
+		conds.set(condStalled, "True", means.reason, message)
+		conds.drop(condReconciling)
+		status["observedGeneration"] = r.Generation
+		return
+	}
+	conds.drop(condStalled)
+	conds.set(condReconciling, "True", "ProgressingWithRetry", "reconciliation in progress")
+}
+
+// sourceEvents are the events of a look at a source, given the status before it.
+func sourceEvents(words sourceWords, r app.SourceReport, warnings []app.Warning, old map[string]any) []app.Event {
+	out := warningEvents(warnings, old)
+	revision := words.revision(r.Revision)
+	notes := map[string]string{SourceGroup + "/revision": revision}
+	switch {
+	case r.Failure != nil:
+		means := translate(words.reasons, r.Failure)
+		out = append(out, app.Event{Warning: true, Reason: means.reason, Message: clip(failureMessage(r.Failure), maxNote)})
+	case revision != text(old, "artifact", "revision"):
+		out = append(out, app.Event{Reason: "NewArtifact", Message: clip(words.news(r.Revision), maxNote), Annotations: notes})
+	case readConditions(old, r.At, 0).has(condReady, "False"):
+		out = append(out, app.Event{Reason: "Succeeded", Message: clip(words.stored(r.Revision), maxNote), Annotations: notes})
+	}
+	return out
+}
+
+func orEmpty(m map[string]any) map[string]any {
+	if m == nil {
+		return map[string]any{}
+	}
+	return m
+}
+
+// setPlumb sets a field of status.plumb, which is what Plumb remembers beyond
+// the status of Flux; an empty list takes it away.
+func setPlumb(status map[string]any, field string, value []any) {
+	plumb := section(status, "plumb")
+	if len(value) == 0 {
+		delete(plumb, field)
+		if plumb != nil && len(plumb) == 0 {
+			delete(status, "plumb")
+		}
+		return
+	}
+	if plumb == nil {
+		plumb = map[string]any{}
+		status["plumb"] = plumb
+	}
+	plumb[field] = value
+}
+
+// encodeWarnings: a line for each, none twice.
+func encodeWarnings(warnings []app.Warning) []any {
+	var out []any
+	seen := map[string]bool{}
+	for _, w := range warnings {
+		line := warningLine(w)
+		if !seen[line] && len(out) < maxWarnings {
+			seen[line] = true
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+// maxWarnings bounds the warnings that a status keeps.
+const maxWarnings = 50
+
+func warningLine(w app.Warning) string {
+	if w.Field == "" {
+		return clip(w.Message, 1024)
+	}
+	return clip(w.Field+": "+w.Message, 1024)
+}

@@ -1,0 +1,47 @@
+package flux
+
+import (
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"plumb.dev/plumb/internal/app"
+)
+
+// SourceKind is how one kind of source is read, and told of. All of it is pure.
+type SourceKind struct {
+	Kind     string
+	Resource string // plural, as in the URLs of the API
+	// Decode reads a resource of any version. The source comes without what its
+	// Secrets hold. A failure says that it cannot be fetched as it is asked for;
+	// the other results are then still as complete as can be.
+	Decode func(u *unstructured.Unstructured) (app.Source, []app.Warning, *app.Failure)
+	// Secrets names the Secrets that a resource refers to.
+	Secrets func(u *unstructured.Unstructured) []SecretUse
+	// Encode gives the status that tells of r, made from the status before; old
+	// stays as it is. A report that says nothing new gives a status equal to old.
+	Encode func(r app.SourceReport, warnings []app.Warning, old map[string]any) map[string]any
+	// Events are those of a look at a source, given the status before it.
+	Events func(r app.SourceReport, warnings []app.Warning, old map[string]any) []app.Event
+}
+
+// SecretUse is a Secret in the namespace of a source, and what is made of it.
+type SecretUse struct {
+	Name string
+	// Into takes over what the Secret holds. What is missing or contradictory is
+	// then in Auth.Err.
+	Into func(src *app.Source, data map[string][]byte)
+}
+
+// SourceKinds lists the kinds of sources, those that others are made of first.
+func SourceKinds() []SourceKind {
+	return []SourceKind{
+		{KindGitRepository, "gitrepositories", DecodeGitRepository, gitRepositorySecrets, EncodeGitRepository, GitRepositoryEvents},
+	}
+}
+
+func gitRepositorySecrets(u *unstructured.Unstructured) []SecretUse {
+	name := text(u.Object, "spec", "secretRef", "name")
+	if name == "" {
+		return nil
+	}
+	return []SecretUse{{name, func(src *app.Source, data map[string][]byte) { src.Auth = Credentials(data, src.URL) }}}
+}

@@ -47,14 +47,20 @@ func BenchmarkResolveKnownListing(b *testing.B) {
 }
 
 func BenchmarkFetchOneCommit(b *testing.B) {
-	o, s, src := fleet(b, 500)
+	for _, apps := range []int{500, 5000} {
+		b.Run(fmt.Sprint(apps), func(b *testing.B) { fetchOneCommit(b, apps) })
+	}
+}
+
+func fetchOneCommit(b *testing.B, apps int) {
+	o, s, src := fleet(b, apps)
 	resolve(b, s, src)
 	o.bytes.Store(0)
 	i := 0
 	for b.Loop() {
 		b.StopTimer()
 		i++
-		o.commit("change", map[string]string{overlay(i%500, 0): fmt.Sprint(i)})
+		o.commit("change", map[string]string{overlay(i%apps, 0): fmt.Sprint(i)})
 		o.push("main")
 		b.StartTimer()
 		resolve(b, s, src)

@@ -62,6 +62,8 @@ type Engine struct {
 	bases *baseUsers
 	index *index
 
+	digestKey []byte // set before Run
+
 	renders renders
 
 	mu           sync.RWMutex
@@ -102,6 +104,10 @@ func New(opts Options) *Engine {
 	e.home.told, e.home.conn = true, opts.Cluster
 	return e
 }
+
+// UseKey gives the key with which digests of Secrets are made, which statuses
+// show. It is called before Run; without it they have none.
+func (e *Engine) UseKey(key []byte) { e.digestKey = key }
 
 // Start says that all sources and apps that exist have been told, so that one
 // which is not known does not exist. Nothing is delivered before.

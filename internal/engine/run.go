@@ -195,6 +195,11 @@ func (r *run) plan(ctx context.Context, cl *cluster.Cluster, writer *cluster.Wri
 	if failure != nil {
 		return plan.Plan{}, warnings, failure
 	}
+	if key := r.e.digestKey; key != nil {
+		for i := range desired {
+			desired[i] = desired[i].Keyed(key)
+		}
+	}
 	facts, err := writer.Observe(ctx, query(spec, desired, intent))
 	if err != nil {
 		return plan.Plan{}, warnings, app.AsFailure(err, app.StageObserve)

@@ -4,6 +4,7 @@
 package object
 
 import (
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -35,6 +36,7 @@ func (o Origin) String() string {
 type Object struct {
 	Origin  Origin
 	content map[string]any
+	key     []byte // of Digest; nil for content that is not confidential
 }
 
 // New wraps content, which must hold JSON types only (as the decoders of this
@@ -53,7 +55,7 @@ func (o Object) IsZero() bool { return o.content == nil }
 
 // Copy returns an object that shares nothing with o.
 func (o Object) Copy() Object {
-	return Object{Origin: o.Origin, content: runtime.DeepCopyJSON(o.content)}
+	return Object{Origin: o.Origin, content: runtime.DeepCopyJSON(o.content), key: o.key}
 }
 
 // GVK returns the object's type with version.
@@ -72,13 +74,27 @@ func (o Object) Annotation(key string) string { return o.Unstructured().GetAnnot
 // Payload is the canonical JSON of the true content: keys sorted, no spaces.
 func (o Object) Payload() ([]byte, error) { return json.Marshal(o.content) }
 
+// Keyed returns o with a key for its digest, if it is a Secret. Whoever may read
+// a digest, but not the Secret, could try values until one fits.
+func (o Object) Keyed(key []byte) Object {
+	if gvk := o.GVK(); gvk.Group == "" && gvk.Kind == "Secret" {
+		o.key = key
+	}
+	return o
+}
+
 // Digest identifies the desired content: 16 hex digits of a SHA-256 over
-// Payload. An object that cannot be marshalled has the empty digest, which
-// never equals a recorded one.
+// Payload, of an HMAC where there is a key. An object that cannot be marshalled
+// has the empty digest, which never equals a recorded one.
 func (o Object) Digest() string {
 	data, err := o.Payload()
 	if err != nil {
 		return ""
+	}
+	if o.key != nil {
+		mac := hmac.New(sha256.New, o.key)
+		mac.Write(data)
+		return hex.EncodeToString(mac.Sum(nil)[:8])
 	}
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:8])

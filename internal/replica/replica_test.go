@@ -1,11 +1,14 @@
 package replica
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -237,4 +240,25 @@ func TestTaken(t *testing.T) {
 		t.Error("a restart must not wait for itself")
 	}
 	b.leave(again)
+}
+
+// All replicas have one key, whoever comes first, and those that come later.
+func TestKey(t *testing.T) {
+	config := sandboxtest.RESTConfig(t, sandboxtest.Cluster(t))
+	namespace := "keys-" + strings.ToLower(rand.Text()[:8])
+	keys := make([][]byte, 8)
+	var group sync.WaitGroup
+	for i := range keys {
+		m, err := New(Options{Config: config, Namespace: namespace, ID: fmt.Sprint("r", i), Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		group.Go(func() { keys[i], _ = m.Key(t.Context()) })
+	}
+	group.Wait()
+	for _, key := range keys {
+		if len(key) != keyBytes || !bytes.Equal(key, keys[0]) {
+			t.Fatalf("keys differ, or are none: %d bytes", len(key))
+		}
+	}
 }

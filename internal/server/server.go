@@ -146,6 +146,11 @@ func Run(ctx context.Context, opts Options) error {
 	if listener != nil {
 		group.Go(func() error { return serve(ctx, listener, handler(eng, cl, member, opts)) })
 	}
+	key, err := member.Key(ctx)
+	if err != nil { // ctx ended
+		return group.Wait()
+	}
+	eng.UseKey(key)
 	if member.Join(ctx) != nil { // ctx ended
 		return group.Wait()
 	}

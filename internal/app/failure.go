@@ -39,6 +39,11 @@ const (
 	ReasonAuthentication   Reason = "Authentication"   // credentials are missing or refused
 	ReasonRefNotFound      Reason = "RefNotFound"      // the ref resolves to nothing
 	ReasonRepoNotFound     Reason = "RepoNotFound"     // there is no such repository
+	ReasonVerifyKeys       Reason = "VerifyKeys"       // the keys that signatures are verified with are missing or no keys
+	ReasonVerifyMode       Reason = "VerifyMode"       // a signed tag is asked for, and the ref selects no tag
+	ReasonUnsignedTag      Reason = "UnsignedTag"      // the tag has no signature
+	ReasonTagSignature     Reason = "TagSignature"     // the tag's signature is not one of a trusted key
+	ReasonCommitSignature  Reason = "CommitSignature"  // the commit has no signature of a trusted key
 	ReasonPathNotFound     Reason = "PathNotFound"     // the path does not exist in the revision
 	ReasonBuild            Reason = "Build"            // manifests cannot be parsed or built
 	ReasonEmpty            Reason = "Empty"            // nothing is left to deliver, and that is not allowed

@@ -47,6 +47,7 @@ type Source struct {
 	// of them moves.
 	Uses      []SourceID
 	Auth      Credentials
+	Verify    *Verification // nil: whatever the ref selects counts
 	Interval  time.Duration // between polls; pushes are told by webhooks
 	Timeout   time.Duration
 	Ignore    *string // gitignore text that replaces the default exclusions
@@ -74,17 +75,37 @@ type Credentials struct {
 	CA                 []byte // PEM, added to the system roots
 	ClientCert         []byte // PEM
 	ClientKey          []byte // PEM
+	Proxy              Proxy  // the zero value leaves the choice to the process
 	// Err, if set, says why the credentials could not be had (a missing
 	// Secret, a missing key): the fetch fails with it.
 	Err error
 }
 
+func (Proxy) String() string             { return "<proxy>" }
+func (Proxy) GoString() string           { return "<proxy>" }
 func (Credentials) String() string       { return "<credentials>" }
 func (Credentials) GoString() string     { return "<credentials>" }
 func (Credentials) LogValue() slog.Value { return slog.StringValue("<credentials>") }
 
 // MarshalJSON keeps credentials out of every encoder.
 func (Credentials) MarshalJSON() ([]byte, error) { return []byte(`"<credentials>"`), nil }
+
+// Proxy is a way to a repository.
+type Proxy struct {
+	URL                string // http, https or socks5, without user
+	Username, Password string
+}
+
+// Verification lets only those commits count that are signed.
+type Verification struct {
+	Commit bool // the commit itself must be
+	Tag    bool // the annotated tag that the ref selects must be
+	// Keys are files with the public keys that are trusted: *.sshpub has SSH
+	// keys, all others PGP keys.
+	Keys map[string][]byte
+	// Err, if set, says why there are no keys: nothing can be verified.
+	Err error
+}
 
 // Revision is a resolved point of a source.
 type Revision struct {
@@ -101,6 +122,8 @@ type Revision struct {
 	// Metadata is what else is told of the content: the annotations of an OCI
 	// artifact.
 	Metadata map[string]string
+	// Verified says whose signatures were found good; "" where none was asked for.
+	Verified string
 }
 
 // ID names the content: revisions of equal ID have the same files.
@@ -117,6 +140,7 @@ func (r Revision) IsZero() bool { return r.Commit == "" }
 // SourceReport is the result of looking at a source.
 type SourceReport struct {
 	ID         SourceID
+	Of         Source // as it was looked at
 	Generation int64
 	Handled    string // request token that this look answers
 	Revision   Revision

@@ -16,13 +16,17 @@ import (
 // found when its source is tried again.
 const maxHeeded = 50
 
-// heed watches the Secrets of a source whose credentials were refused, or are
+// ofSecrets are the reasons of failures that another content of a Secret may
+// mend.
+var ofSecrets = []app.Reason{app.ReasonAuthentication, app.ReasonVerifyKeys, app.ReasonCommitSignature, app.ReasonTagSignature}
+
+// heed watches the Secrets of a source whose credentials or keys were refused, or are
 // missing, until a look at it succeeds: whoever corrects one need not wait for
 // the next try. Secrets of sources that are well are not watched.
 func (c *Controller) heed(k sourceKind, u *unstructured.Unstructured, failure *app.Failure) {
 	key := keyOf(k.resource, u)
 	var wanted []string
-	if failure != nil && failure.Reason == app.ReasonAuthentication {
+	if failure != nil && slices.Contains(ofSecrets, failure.Reason) {
 		for _, use := range k.Secrets(u) {
 			wanted = append(wanted, use.Name)
 		}

@@ -87,7 +87,8 @@ func (c *Controller) setSource(k sourceKind, u *unstructured.Unstructured) {
 
 // source decodes a source, with what its Secrets hold. They are read when the
 // source changes, when a look at it fails, and when they change after that
-// (heed), never just because time passes.
+// (heed). Just because time passes, those are read at each look that hold the
+// keys which signatures are verified with: taking one out must have an effect.
 func (c *Controller) source(ctx context.Context, k sourceKind, u *unstructured.Unstructured) app.Source {
 	src, _, failure := k.Decode(u)
 	src.ID = k.id(u)
@@ -97,11 +98,14 @@ func (c *Controller) source(ctx context.Context, k sourceKind, u *unstructured.U
 	}
 	for _, use := range k.Secrets(u) {
 		data, err := c.secret(ctx, u.GetNamespace(), use.Name)
-		if err != nil {
+		switch {
+		case err == nil:
+			use.Into(&src, data)
+		case use.Missing != nil:
+			use.Missing(&src, err)
+		default:
 			src.Auth = app.Credentials{Err: err}
-			return src
 		}
-		use.Into(&src, data)
 		if src.Auth.Err != nil {
 			return src
 		}
@@ -160,7 +164,7 @@ func (c *Controller) PublishSource(ctx context.Context, r app.SourceReport) erro
 		}
 		c.emit(u, events)
 		c.heed(k, u, r.Failure)
-		if len(k.Secrets(u)) > 0 && r.Failure != nil {
+		if len(k.Secrets(u)) > 0 && (r.Failure != nil || r.Of.Verify != nil) {
 			if u := c.find(k.resource, r.ID.Namespace, r.ID.Name); u != nil {
 				c.setSource(k, u) // a Secret may have changed
 			}

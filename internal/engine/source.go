@@ -206,7 +206,7 @@ func (s *sourceLoop) once() time.Duration {
 	s.mu.Unlock()
 
 	changed := failure == nil && current.ID() != before.ID()
-	report := app.SourceReport{ID: src.ID, Generation: src.Generation, Handled: src.Request,
+	report := app.SourceReport{ID: src.ID, Of: src, Generation: src.Generation, Handled: src.Request,
 		Revision: current, Changed: changed, Failure: failure, At: time.Now()}
 	switch {
 	case others && failedBefore == "":
@@ -276,7 +276,8 @@ func (s *sourceLoop) suspended(src app.Source, first bool) {
 }
 
 // recorded gives the repository with the revision that the status tells of;
-// nil if there is none, or it cannot be had.
+// nil if there is none, or it cannot be had. Its signature was looked at when
+// it was recorded; a commit is named by what it holds.
 func (s *sourceLoop) recorded(src app.Source) *source.Repo {
 	if src.Recorded.IsZero() {
 		return nil
@@ -285,7 +286,7 @@ func (s *sourceLoop) recorded(src app.Source) *source.Repo {
 	if failure != nil {
 		return nil
 	}
-	src.Ref = app.GitRef{Commit: src.Recorded.Commit}
+	src.Ref, src.Verify = app.GitRef{Commit: src.Recorded.Commit}, nil
 	_, repo, err := s.e.opts.Sources.Resolve(s.ctx, src, time.Time{}, parts...)
 	if err != nil {
 		return nil

@@ -93,7 +93,7 @@ func (r *Repo) cacheFailure(err error) error {
 }
 
 // resolve is Store.Resolve for one repository.
-func (r *Repo) resolve(ctx context.Context, sel selector, since time.Time) (app.Revision, error) {
+func (r *Repo) resolve(ctx context.Context, sel selector, since time.Time, check *verifier) (app.Revision, error) {
 	r.used.Store(r.store.opt.Now().UnixNano())
 	objs, err := r.open()
 	if err != nil {
@@ -101,7 +101,7 @@ func (r *Repo) resolve(ctx context.Context, sel selector, since time.Time) (app.
 	}
 	if sel.kind == kindCommit && sel.branch == "" {
 		if id, ok := r.stored(objs, sel.text); ok {
-			return r.revision(objs, id, "")
+			return r.verified(objs, target{id: id}, check)
 		}
 	}
 	l, err := r.listing.do(ctx, since, r.remote.List)
@@ -110,6 +110,9 @@ func (r *Repo) resolve(ctx context.Context, sel selector, since time.Time) (app.
 	}
 	t, err := sel.find(l)
 	if err != nil {
+		return app.Revision{}, r.located(err)
+	}
+	if err := check.target(l, &t); err != nil {
 		return app.Revision{}, r.located(err)
 	}
 	if t.prefix != "" {
@@ -124,7 +127,7 @@ func (r *Repo) resolve(ctx context.Context, sel selector, since time.Time) (app.
 			return app.Revision{}, r.failed(ctx, err)
 		}
 	}
-	return r.revision(objs, t.id, t.shown)
+	return r.verified(objs, t, check)
 }
 
 // failed gives an error of a stage its final form.

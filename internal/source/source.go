@@ -99,6 +99,9 @@ func Canonical(url string) string { return giturl.Canonical(url) }
 // shared look is shared, too. A full or unambiguous short commit id that is
 // already in the repository needs no look at all.
 //
+// With src.Verify, a commit whose signature is not found good is a failure;
+// what was resolved before stays readable by its id.
+//
 // parts are the sources that src is made of (app.Source.Uses), in their order.
 //
 // The error is an *app.Failure of the fetch stage.
@@ -132,14 +135,18 @@ func (s *Store) resolveGit(ctx context.Context, src app.Source, since time.Time)
 		f.Retry.Never = true
 		return app.Revision{}, nil, f
 	}
+	check, err := newVerifier(src.Verify, sel, s.opt.Now())
+	if err != nil {
+		return app.Revision{}, nil, app.AsFailure(err, app.StageFetch)
+	}
 	repo, err := s.repo(addr, src.Auth)
 	if err != nil {
 		return app.Revision{}, nil, app.AsFailure(err, app.StageFetch)
 	}
-	rev, err := repo.resolve(ctx, sel, since)
+	rev, err := repo.resolve(ctx, sel, since, check)
 	if errors.Is(err, remote.ErrGone) || errors.Is(err, errCacheGone) {
 		// A push, or someone who cleaned the cache, overtook us: once more.
-		rev, err = repo.resolve(ctx, sel, s.opt.Now())
+		rev, err = repo.resolve(ctx, sel, s.opt.Now(), check)
 	}
 	if err != nil {
 		return app.Revision{}, nil, app.AsFailure(err, app.StageFetch)

@@ -8,7 +8,7 @@ import (
 )
 
 // The conditions that this package sets. Ready and Healthy are as their names
-// say; of the others, which are abnormal when true, none is ever left at
+// say, and so is SourceVerified; of the others, which are abnormal when true, none is ever left at
 // another value than True.
 const (
 	condReady             = "Ready"
@@ -19,6 +19,7 @@ const (
 	condArtifactOutdated  = "ArtifactOutdated"
 	condArtifactInStorage = "ArtifactInStorage"
 	condStorageFailed     = "StorageOperationFailed"
+	condSourceVerified    = "SourceVerified"
 )
 
 // maxMessage is the longest message that the schema of a condition permits.

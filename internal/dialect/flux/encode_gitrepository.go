@@ -1,10 +1,45 @@
 package flux
 
-import "plumb.dev/plumb/internal/app"
+import (
+	"plumb.dev/plumb/internal/app"
+)
 
 // EncodeGitRepository is SourceKind.Encode.
 func EncodeGitRepository(r app.SourceReport, warnings []app.Warning, old map[string]any) map[string]any {
-	return encodeSource(gitRepositoryWords(), r, warnings, old)
+	status := encodeSource(gitRepositoryWords(), r, warnings, old)
+	if r.Failure != nil {
+		return status
+	}
+	// What decided the content that is there now.
+	observe := func(field string, given bool, value any) {
+		delete(status, field)
+		if given {
+			status[field] = value
+		}
+	}
+	observe("sourceVerificationMode", r.Of.Verify != nil, verifyMode(r.Of.Verify))
+	observe("observedIgnore", r.Of.Ignore != nil, deref(r.Of.Ignore))
+	return status
+}
+
+// verifyMode is the word for what is verified.
+func verifyMode(v *app.Verification) string {
+	switch {
+	case v == nil:
+		return ""
+	case v.Tag && v.Commit:
+		return "TagAndHEAD"
+	case v.Tag:
+		return "Tag"
+	}
+	return "HEAD"
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
 }
 
 // GitRepositoryEvents is SourceKind.Events.

@@ -43,7 +43,10 @@ func encodeSource(words sourceWords, r app.SourceReport, warnings []app.Warning,
 		stored := words.stored(r.Revision)
 		conds.set(condReady, "True", orElse(words.ready, "Succeeded"), stored)
 		conds.set(condArtifactInStorage, "True", "Succeeded", stored)
-		conds.drop(condReconciling, condStalled, condFetchFailed, condArtifactOutdated, condStorageFailed)
+		conds.drop(condReconciling, condStalled, condFetchFailed, condArtifactOutdated, condStorageFailed, condSourceVerified)
+		if r.Revision.Verified != "" {
+			conds.set(condSourceVerified, "True", "Succeeded", r.Revision.Verified)
+		}
 		status["observedGeneration"] = r.Generation
 	} else {
 		failedFetch(words.reasons, r, status, conds)
@@ -58,7 +61,14 @@ func failedFetch(reasons []translation, r app.SourceReport, status map[string]an
 	means := translate(reasons, r.Failure)
 	message := failureMessage(r.Failure)
 	conds.set(condReady, "False", means.reason, message)
-	conds.set(condFetchFailed, "True", means.reason, message)
+	kind := failedCondition(r.Failure)
+	for _, other := range []string{condFetchFailed, condSourceVerified} {
+		kept := other == condSourceVerified && conds.has(other, "True") // of the revision that stays
+		if other != kind && !kept {
+			conds.drop(other)
+		}
+	}
+	conds.set(kind, failedStatus(kind), means.reason, message)
 	if means.stalled {
 		conds.set(condStalled, "True", means.reason, message)
 		conds.drop(condReconciling)
@@ -69,11 +79,31 @@ func failedFetch(reasons []translation, r app.SourceReport, status map[string]an
 	conds.set(condReconciling, "True", "ProgressingWithRetry", "reconciliation in progress")
 }
 
+// failedCondition is the condition, besides Ready, that tells of a failure.
+func failedCondition(f *app.Failure) string {
+	switch f.Reason {
+	case app.ReasonVerifyKeys, app.ReasonVerifyMode, app.ReasonUnsignedTag, app.ReasonTagSignature, app.ReasonCommitSignature:
+		return condSourceVerified
+	}
+	return condFetchFailed
+}
+
+// failedStatus is the status by which a condition tells of a failure.
+func failedStatus(kind string) string {
+	if kind == condSourceVerified {
+		return "False"
+	}
+	return "True"
+}
+
 // sourceEvents are the events of a look at a source, given the status before it.
 func sourceEvents(words sourceWords, r app.SourceReport, warnings []app.Warning, old map[string]any) []app.Event {
 	out := warningEvents(warnings, old)
 	revision := words.revision(r.Revision)
 	notes := map[string]string{SourceGroup + "/revision": revision}
+	if v := r.Revision.Verified; r.Failure == nil && v != "" && v != readConditions(old, r.At, 0).message(condSourceVerified) {
+		out = append(out, app.Event{Reason: "Succeeded", Message: clip(v, maxNote), Annotations: notes})
+	}
 	switch {
 	case r.Failure != nil:
 		means := translate(words.reasons, r.Failure)

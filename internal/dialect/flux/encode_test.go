@@ -215,7 +215,7 @@ func checkStatusOf(t *testing.T, name string, generation int64, want status.Stat
 	for _, item := range list(got, "conditions") {
 		c := item.(map[string]any)
 		kind, state := text(c, "type"), text(c, "status")
-		if kind != condReady && kind != condHealthy && state != "True" {
+		if kind != condReady && kind != condHealthy && kind != condSourceVerified && state != "True" {
 			t.Errorf("%s: %s is %s, it should be gone", name, kind, state)
 		}
 		if c["observedGeneration"] != generation && kind == condReady {
@@ -374,6 +374,14 @@ func TestEncodeGitRepository(t *testing.T) {
 	look := func(after time.Duration, rev app.Revision, f *app.Failure, token string) app.SourceReport {
 		return app.SourceReport{Generation: 1, Revision: rev, Failure: f, At: noon.Add(after), Handled: token}
 	}
+	ignore := "*.md"
+	verified := func(r app.SourceReport) app.SourceReport {
+		r.Of = app.Source{Verify: &app.Verification{Commit: true}, Ignore: &ignore}
+		if r.Failure == nil {
+			r.Revision.Verified = "verified signature of\n\t- commit 'c' with key 'k'"
+		}
+		return r
+	}
 	warnings := []app.Warning{{Field: "spec.frob", Message: "unknown field, ignored"}}
 	steps := []struct {
 		name    string
@@ -381,13 +389,18 @@ func TestEncodeGitRepository(t *testing.T) {
 		kstatus status.Status
 	}{
 		{"wrong address", look(0, app.Revision{}, app.Fail(app.StageFetch, app.ReasonInvalidSpec, "spec.url names no host"), ""), status.FailedStatus},
-		{"unsupported", look(0, app.Revision{}, app.Fail(app.StageSpec, app.ReasonUnsupported, "spec.verify is not supported yet"), ""), status.FailedStatus},
+		{"unsupported", look(0, app.Revision{}, app.Fail(app.StageSpec, app.ReasonUnsupported, "spec.provider is not supported yet"), ""), status.FailedStatus},
 		{"no credentials", look(time.Minute, app.Revision{}, app.Fail(app.StageFetch, app.ReasonAuthentication, "Secret team/key not found"), ""), status.InProgressStatus},
 		{"found", look(2*time.Minute, rev1, nil, "t1"), status.CurrentStatus},
 		{"nothing new", look(time.Hour, rev1, nil, "t1"), status.CurrentStatus},
 		{"unreachable", look(2*time.Hour, rev1, app.Fail(app.StageFetch, app.ReasonUnreachable, "no route to host"), ""), status.InProgressStatus},
 		{"back", look(3*time.Hour, rev1, nil, ""), status.CurrentStatus},
 		{"new revision", look(4*time.Hour, rev2, nil, ""), status.CurrentStatus},
+		{"verified", verified(look(5*time.Hour, rev2, nil, "")), status.CurrentStatus},
+		{"unsigned", verified(look(6*time.Hour, rev2, app.Fail(app.StageFetch, app.ReasonCommitSignature, "signature of commit c: it is not signed"), "")), status.InProgressStatus},
+		{"no tag", verified(look(7*time.Hour, rev2, app.Fail(app.StageFetch, app.ReasonVerifyMode, "the ref selects no tag"), "")), status.FailedStatus},
+		{"then away", verified(look(8*time.Hour, rev2, app.Fail(app.StageFetch, app.ReasonUnreachable, "no route to host"), "")), status.InProgressStatus},
+		{"not verified any more", look(9*time.Hour, rev2, nil, ""), status.CurrentStatus},
 	}
 	file := filepath.Join("testdata", "status", "gitrepository.txtar")
 	archive, err := txtar.ParseFile(file)

@@ -61,8 +61,7 @@ type localRef struct {
 }
 
 // DecodeGitRepository reads a GitRepository of any version. The source comes
-// without credentials: SecretRef names the Secret that has them, Credentials
-// reads it. A failure says that the source cannot be fetched as it is asked
+// without what Secrets hold: AddSecrets fills it in. A failure says that the source cannot be fetched as it is asked
 // for; the other results are then still as complete as can be.
 func DecodeGitRepository(u *unstructured.Unstructured) (app.Source, []app.Warning, *app.Failure) {
 	source := app.Source{
@@ -73,6 +72,7 @@ func DecodeGitRepository(u *unstructured.Unstructured) (app.Source, []app.Warnin
 		UseIgnore:  true,
 		Handled:    text(u.Object, "status", "lastHandledReconcileAt"),
 		Request:    u.GetAnnotations()[RequestedAt],
+		Recorded:   ParseRevision(text(u.Object, "status", "artifact", "revision")),
 	}
 	fields := section(u.Object, "spec")
 	var spec gitRepositorySpec
@@ -96,7 +96,21 @@ func DecodeGitRepository(u *unstructured.Unstructured) (app.Source, []app.Warnin
 		source.Ref.Branch = defaultBranch
 	}
 	warnings = append(warnings, gitRepositoryWarnings(spec)...)
-	return source, warnings, gitRepositoryFailure(spec)
+	failure := gitRepositoryFailure(spec)
+	if v := spec.Verify; v != nil {
+		mode, ok := verifyModes[v.Mode]
+		if !ok || v.SecretRef == nil || v.SecretRef.Name == "" {
+			failure = app.Fail(app.StageSpec, app.ReasonInvalidSpec, "spec.verify needs a mode of HEAD, Tag or TagAndHEAD, and a secretRef")
+		}
+		source.Verify = &mode
+	}
+	return source, warnings, failure
+}
+
+// verifyModes are the values of spec.verify.mode.
+var verifyModes = map[string]app.Verification{
+	"": {Commit: true}, "HEAD": {Commit: true}, "head": {Commit: true}, // the last until v1beta2
+	"Tag": {Tag: true}, "TagAndHEAD": {Tag: true, Commit: true},
 }
 
 func gitRepositoryWarnings(spec gitRepositorySpec) []app.Warning {
@@ -109,7 +123,6 @@ func gitRepositoryWarnings(spec gitRepositorySpec) []app.Warning {
 	warn(spec.GitImplementation != "", "gitImplementation", "has no effect, there is one implementation")
 	warn(spec.AccessFrom != nil, "accessFrom", "has no effect, as in Flux")
 	warn(len(spec.SparseCheckout) > 0, "sparseCheckout", "has no effect, all directories are available")
-	warn(spec.ProxySecretRef != nil, "proxySecretRef", "is not supported yet, the repository is reached directly")
 	warn(spec.ServiceAccountName != "", "serviceAccountName", "has no effect with the generic provider")
 	if u, err := url.Parse(spec.URL); err == nil && u.User != nil {
 		_, secret := u.User.Password()
@@ -127,8 +140,6 @@ func gitRepositoryFailure(spec gitRepositorySpec) *app.Failure {
 	switch {
 	case spec.Interval != nil && spec.Interval.Duration < 0, spec.Timeout != nil && spec.Timeout.Duration < 0:
 		return app.Fail(app.StageSpec, app.ReasonInvalidSpec, "spec.interval and spec.timeout must not be negative")
-	case spec.Verify != nil:
-		return unsupported("verify", "remove it to fetch commits without checking their signature")
 	case spec.Provider != "" && spec.Provider != "generic":
 		return unsupported("provider: "+spec.Provider, "use a token or an SSH key in a Secret, with provider generic")
 	case spec.RecurseSubmodules:

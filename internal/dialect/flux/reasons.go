@@ -50,6 +50,11 @@ func gitRepositoryReasons() []translation {
 		{"", app.ReasonInvalidSpec, outcome{"InvalidSpec", true}},
 		{"", app.ReasonUnsupported, outcome{"Unsupported", true}},
 		{"", app.ReasonAuthentication, outcome{"AuthenticationFailed", false}},
+		{"", app.ReasonVerifyKeys, outcome{"VerificationError", false}},
+		{"", app.ReasonVerifyMode, outcome{"InvalidVerificationMode", true}},
+		{"", app.ReasonUnsignedTag, outcome{"InvalidGitObject", false}},
+		{"", app.ReasonTagSignature, outcome{"InvalidTagSignature", false}},
+		{"", app.ReasonCommitSignature, outcome{"InvalidCommitSignature", false}},
 		{"", "", outcome{"GitOperationFailed", false}},
 	}
 }

@@ -29,6 +29,8 @@ type SecretUse struct {
 	// Into takes over what the Secret holds. What is missing or contradictory is
 	// then in Auth.Err.
 	Into func(src *app.Source, data map[string][]byte)
+	// Missing takes over why the Secret cannot be had; nil puts it into Auth.Err.
+	Missing func(src *app.Source, err error)
 }
 
 // SourceKinds lists the kinds of sources, those that others are made of first.
@@ -36,12 +38,4 @@ func SourceKinds() []SourceKind {
 	return []SourceKind{
 		{KindGitRepository, "gitrepositories", DecodeGitRepository, gitRepositorySecrets, EncodeGitRepository, GitRepositoryEvents},
 	}
-}
-
-func gitRepositorySecrets(u *unstructured.Unstructured) []SecretUse {
-	name := text(u.Object, "spec", "secretRef", "name")
-	if name == "" {
-		return nil
-	}
-	return []SecretUse{{name, func(src *app.Source, data map[string][]byte) { src.Auth = Credentials(data, src.URL) }}}
 }

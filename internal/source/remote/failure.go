@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"strings"
 
 	"golang.org/x/crypto/ssh/knownhosts"
@@ -68,6 +69,8 @@ func failure(ctx context.Context, addr giturl.Address, err error) *app.Failure {
 	case strings.Contains(err.Error(), "ssh: unable to authenticate"):
 		return fail(app.ReasonAuthentication, "the server refuses the SSH key").
 			WithHint("Add the public key to the repository as a deploy key, or correct the key in the Secret.")
+	case strings.Contains(err.Error(), http.StatusText(http.StatusProxyAuthRequired)), strings.Contains(err.Error(), "socks") && strings.Contains(err.Error(), "auth"):
+		return proxyRefuses(addr)
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return fail(app.ReasonUnreachable, "the host name %s is not known", dns.Name)
 	}

@@ -53,7 +53,7 @@ func (d *Dialer) openHTTP(addr giturl.Address, auth app.Credentials) (Remote, er
 // transport gives the connections for the TLS settings of auth.
 func (d *Dialer) transport(auth app.Credentials) (*http.Transport, error) {
 	key := Identity(app.Credentials{
-		CA: auth.CA, ClientCert: auth.ClientCert, ClientKey: auth.ClientKey, InsecureHost: auth.InsecureHost,
+		CA: auth.CA, ClientCert: auth.ClientCert, ClientKey: auth.ClientKey, InsecureHost: auth.InsecureHost, Proxy: auth.Proxy,
 	})
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -64,6 +64,14 @@ func (d *Dialer) transport(auth app.Credentials) (*http.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
+	proxy := d.opt.Proxy
+	if auth.Proxy.URL != "" {
+		address, err := proxyURL(auth.Proxy)
+		if err != nil {
+			return nil, err
+		}
+		proxy = http.ProxyURL(address)
+	}
 	if len(d.conns) >= maxTransports {
 		for _, t := range d.conns {
 			t.CloseIdleConnections()
@@ -71,7 +79,7 @@ func (d *Dialer) transport(auth app.Credentials) (*http.Transport, error) {
 		d.conns = map[[sha256.Size]byte]*http.Transport{}
 	}
 	t := &http.Transport{
-		Proxy:                  d.opt.Proxy,
+		Proxy:                  proxy,
 		TLSClientConfig:        config,
 		DialContext:            (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSHandshakeTimeout:    15 * time.Second,
@@ -212,6 +220,8 @@ func (r *httpRemote) do(ctx context.Context, method, target string, body io.Read
 func (r *httpRemote) statusFailure(res *http.Response) *app.Failure {
 	status := fmt.Errorf("HTTP %d", res.StatusCode)
 	switch res.StatusCode {
+	case http.StatusProxyAuthRequired:
+		return proxyRefuses(r.addr)
 	case http.StatusUnauthorized, http.StatusForbidden:
 		f := app.Fail(app.StageFetch, app.ReasonAuthentication, "%s: the server refuses the credentials: %w", r.addr, status).
 			WithHint("Correct the credentials in the Secret of the source.")

@@ -127,14 +127,14 @@ func (d *Dialer) Open(addr giturl.Address, auth app.Credentials) (Remote, error)
 }
 
 // Identity is a digest of everything in credentials that decides what a server
-// lets them see, and of what they trust.
+// lets them see, of what they trust, and of the way to it.
 func Identity(a app.Credentials) [sha256.Size]byte {
 	h := sha256.New()
 	field := func(b []byte) {
 		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(b))))
 		h.Write(b)
 	}
-	for _, s := range []string{a.Username, a.Password, a.BearerToken, a.SSHKeyPassword} {
+	for _, s := range []string{a.Username, a.Password, a.BearerToken, a.SSHKeyPassword, a.Proxy.URL, a.Proxy.Username, a.Proxy.Password} {
 		field([]byte(s))
 	}
 	for _, b := range [][]byte{a.SSHKey, a.KnownHosts, a.CA, a.ClientCert, a.ClientKey} {

@@ -17,6 +17,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
+	"golang.org/x/net/proxy"
 
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/source/giturl"
@@ -26,13 +27,20 @@ import (
 type sshRemote struct {
 	addr   giturl.Address
 	config ssh.ClientConfig
+	dialer proxy.ContextDialer
 }
 
 func openSSH(addr giturl.Address, auth app.Credentials, scratch string) (Remote, error) {
 	fail := func(hint, format string, args ...any) (Remote, error) {
 		return nil, app.Fail(app.StageFetch, app.ReasonAuthentication, "%s: %w", addr, fmt.Errorf(format, args...)).WithHint("%s", hint)
 	}
-	r := &sshRemote{addr: addr}
+	r := &sshRemote{addr: addr, dialer: &net.Dialer{Timeout: 30 * time.Second}}
+	if auth.Proxy.URL != "" {
+		var err error
+		if r.dialer, err = proxyDialer(auth.Proxy, r.dialer); err != nil {
+			return fail("Set address in the Secret of the proxy to socks5://host:port.", "%w", err)
+		}
+	}
 	r.config.User = addr.User
 	if r.config.User == "" {
 		r.config.User = auth.Username
@@ -138,11 +146,12 @@ type sshSession struct {
 	in     io.WriteCloser
 	out    io.Reader
 	errors *headBuffer
+	wait   func() error // until the server's program has ended, and all of errors is there
 	close  func()
 }
 
 func (r *sshRemote) start(ctx context.Context) (*sshSession, error) {
-	conn, err := (&net.Dialer{Timeout: 30 * time.Second}).DialContext(ctx, "tcp", r.addr.HostPort())
+	conn, err := r.dialer.DialContext(ctx, "tcp", r.addr.HostPort())
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +165,7 @@ func (r *sshRemote) start(ctx context.Context) (*sshSession, error) {
 	}
 	session, err := ssh.NewClient(sc, channels, requests).NewSession()
 	if err == nil {
-		session.Stderr = s.errors
+		session.Stderr, s.wait = s.errors, session.Wait
 		s.in, err = session.StdinPipe()
 	}
 	if err == nil {
@@ -188,6 +197,7 @@ func quote(path string) string {
 func (s *sshSession) list() (*Listing, error) {
 	l, err := readListing(s.out)
 	if errors.Is(err, errNothing) {
+		_ = s.wait() // that it failed is known
 		if words := s.errors.String(); words != "" {
 			return nil, &refusal{clean(words)}
 		}

@@ -37,7 +37,7 @@ func (c *Controller) setGitRepository(u *unstructured.Unstructured) {
 		// one that Flux left.
 		if ours && slices.Contains(u.GetFinalizers(), flux.Finalizer) {
 			if err := c.setFinalizer(c.ctx, gitRepositoryResource, u, flux.Finalizer, false); err != nil {
-				c.log.Warn("finalizer cannot be removed", "source", u.GetName(), "error", err)
+				c.log.Warn("finalizer cannot be removed", "source", id, "error", err)
 				c.again(gitRepositoryResource, u, c.setGitRepository)
 			}
 		}
@@ -135,7 +135,7 @@ func (c *Controller) setKustomization(u *unstructured.Unstructured) {
 		go c.aside(func() {
 			err := c.setFinalizer(c.ctx, kustomizationResource, u, flux.Finalizer, true)
 			if err != nil && !apierrors.IsConflict(err) && c.ctx.Err() == nil {
-				c.log.Warn("finalizer cannot be set", "app", spec.ID.String(), "error", err)
+				c.log.Warn("finalizer cannot be set", "app", spec.ID, "error", err)
 				c.again(kustomizationResource, u, c.setKustomization)
 			}
 		})

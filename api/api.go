@@ -7,19 +7,34 @@ import (
 	"bytes"
 	"embed"
 	"io/fs"
+	"strings"
 )
+
+// FluxVersion is the release of Flux whose API the definitions follow. The flux
+// command reads it from their labels and shows it as the distribution that is
+// installed; it compares it with nothing.
+const FluxVersion = "v2.9.0"
 
 //go:embed crd/*.yaml
 var files embed.FS
 
+// managedBy ends the labels of every definition.
+const managedBy = "    app.kubernetes.io/managed-by: plumb\n"
+
 // CRDs gives all CustomResourceDefinitions as one YAML stream, in the order
-// of their files' names.
+// of their files' names. Those of Flux get the labels by which the flux command
+// finds what belongs to an installation.
 func CRDs() []byte {
 	var out bytes.Buffer
 	// The files are part of the program: reading them cannot fail.
 	names, _ := fs.Glob(files, "crd/*.yaml")
 	for _, name := range names {
 		data, _ := files.ReadFile(name)
+		if strings.HasPrefix(name, "crd/flux-") {
+			data = bytes.Replace(data, []byte(managedBy), []byte(managedBy+
+				"    app.kubernetes.io/part-of: flux\n"+
+				"    app.kubernetes.io/version: "+FluxVersion+"\n"), 1)
+		}
 		out.WriteString("---\n")
 		out.Write(bytes.TrimRight(data, "\n"))
 		out.WriteByte('\n')

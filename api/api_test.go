@@ -56,6 +56,30 @@ func TestDefinitionsAreValid(t *testing.T) {
 	}
 }
 
+// The flux command lists, checks, migrates and deletes the definitions with
+// these labels; those of Argo CD are none of its business.
+func TestLabelsOfFlux(t *testing.T) {
+	seen := map[string]bool{}
+	for _, doc := range strings.Split("\n"+string(CRDs()), "\n---\n") {
+		var crd v1.CustomResourceDefinition
+		if err := yaml.UnmarshalStrict([]byte(doc), &crd); err != nil {
+			t.Fatal(err)
+		}
+		if crd.Name == "" {
+			continue
+		}
+		seen[crd.Name] = true
+		flux := strings.HasSuffix(crd.Spec.Group, ".fluxcd.io")
+		partOf, version := crd.Labels["app.kubernetes.io/part-of"], crd.Labels["app.kubernetes.io/version"]
+		if flux != (partOf == "flux") || flux != (version == FluxVersion) || crd.Labels["app.kubernetes.io/managed-by"] != "plumb" {
+			t.Errorf("%s: labels %v", crd.Name, crd.Labels)
+		}
+	}
+	if !seen["gitrepositories.source.toolkit.fluxcd.io"] || !seen["applications.argoproj.io"] {
+		t.Errorf("definitions %v", seen)
+	}
+}
+
 // schemas gives validator and structural schema of a version.
 func schemas(t *testing.T, crd *v1.CustomResourceDefinition, version string) (schemavalidation.SchemaValidator, *structural.Structural) {
 	t.Helper()

@@ -25,9 +25,12 @@ func installCommand(p *program) *cobra.Command {
 resources, its identity and rights, its Deployment and its Service. Nothing is
 applied: pipe them to kubectl. Applying them again updates Plumb.
 
--n chooses the namespace that Plumb runs in; plumb-system is the default.`,
+-n chooses the namespace that Plumb runs in; plumb-system is the default. The
+flux command looks for an installation in flux-system unless it is told
+otherwise: with -n flux-system its check, version and logs find Plumb as it is.`,
 		Example: `  plumb install | kubectl apply --server-side -f -
   plumb install --image registry.example.org/plumb:v1 -n gitops > plumb.yaml
+  plumb install -n flux-system | kubectl apply --server-side -f -
   plumb install --crds | kubectl apply --server-side -f -`,
 		Args:              arguments(0, 0),
 		ValidArgsFunction: cobra.NoFileCompletions,

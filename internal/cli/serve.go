@@ -74,7 +74,7 @@ kubeconfig. The definitions must be installed there: see plumb install.`,
 	flags.StringVar(&opts.replicaID, "replica-id", "", "`ID` of this replica: the same after a restart, and of one process at a time (default: from host name and cache directory)")
 	flags.StringVar(&opts.leaseNamespace, "lease-namespace", "plumb-system", "`NAMESPACE` where the replicas of a cluster find each other")
 	flags.BoolVar(&opts.lenientVariables, "lenient-substitution", false, "in spec.postBuild of Kustomizations, replace a variable that is not set by nothing instead of failing")
-	flags.StringVar(&opts.logFormat, "log-format", "json", "json or text")
+	flags.StringVar(&opts.logFormat, "log-format", "json", "json, as the flux command reads it, or text")
 	flags.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.BoolVar(&opts.supervised, "until-stdin-closes", false, "report on standard output, and end when standard input does")
 	_ = flags.MarkHidden("until-stdin-closes")
@@ -261,20 +261,4 @@ func webhookSecrets(dir string) (webhook.Secrets, error) {
 		}
 	}
 	return s, nil
-}
-
-func logger(out io.Writer, format, level string) (*slog.Logger, error) {
-	var opts slog.HandlerOptions
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, usage("--log-level %s: no such level", level).hint("possible: debug, info, warn or error")
-	}
-	opts.Level = l
-	switch format {
-	case "json":
-		return slog.New(slog.NewJSONHandler(out, &opts)), nil
-	case "text":
-		return slog.New(slog.NewTextHandler(out, &opts)), nil
-	}
-	return nil, usage("--log-format %s is not possible", format).hint("possible: json or text")
 }

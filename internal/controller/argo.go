@@ -267,7 +267,7 @@ func (c *Controller) setApplicationSet(u *unstructured.Unstructured) {
 	}
 	if patch := argo.AssessApplicationSet(u, time.Now()); patch != nil {
 		if err := c.patch(c.ctx, applicationSetResource, u, patch, "status"); err != nil {
-			c.log.Warn("status cannot be written", "applicationset", u.GetName(), "error", err)
+			c.log.Warn("status cannot be written", "app", app.ID{Kind: argo.KindApplicationSet, Namespace: u.GetNamespace(), Name: u.GetName()}, "error", err)
 			c.again(applicationSetResource, u, c.setApplicationSet)
 		}
 	}

@@ -34,7 +34,7 @@ func (c *Controller) setKustomization(u *unstructured.Unstructured) {
 		go c.aside(func() {
 			err := c.setFinalizer(c.ctx, kustomizationResource, u, flux.Finalizer, true)
 			if err != nil && !apierrors.IsConflict(err) && c.ctx.Err() == nil {
-				c.log.Warn("finalizer cannot be set", "app", spec.ID.String(), "error", err)
+				c.log.Warn("finalizer cannot be set", "app", spec.ID, "error", err)
 				c.again(kustomizationResource, u, c.setKustomization)
 			}
 		})

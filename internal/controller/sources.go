@@ -65,7 +65,7 @@ func (c *Controller) setSource(k sourceKind, u *unstructured.Unstructured) {
 		// one that Flux left.
 		if ours && slices.Contains(u.GetFinalizers(), flux.Finalizer) {
 			if err := c.setFinalizer(c.ctx, k.resource, u, flux.Finalizer, false); err != nil {
-				c.log.Warn("finalizer cannot be removed", "source", u.GetName(), "error", err)
+				c.log.Warn("finalizer cannot be removed", "source", id, "error", err)
 				c.again(k.resource, u, func(u *unstructured.Unstructured) { c.setSource(k, u) })
 			}
 		}

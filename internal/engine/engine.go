@@ -33,7 +33,10 @@ type Options struct {
 	// a resource of its own.
 	Publish       func(ctx context.Context, r app.Report) error
 	PublishSource func(ctx context.Context, r app.SourceReport) error
-	Log           *slog.Logger
+	// Worked is told of each run of an app that came to a result, and of each
+	// look at a source, before that is published; nil tells nobody.
+	Worked func(Work)
+	Log    *slog.Logger
 	// Render turns a tree into objects; nil renders in this process.
 	Render RenderFunc
 	// Bases fetches the repositories that kustomizations build upon, without
@@ -51,6 +54,13 @@ type Options struct {
 	// Rendered keeps renderings on disk, for the next look and the next
 	// process; nil keeps none.
 	Rendered *rendercache.Cache
+}
+
+// Work is a run of an app, or a look at a source.
+type Work struct {
+	Kind, Namespace, Name string
+	Took                  time.Duration
+	Failed                bool
 }
 
 // Engine delivers apps. Make one with New, feed it with SetSource and SetApp,

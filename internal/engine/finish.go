@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"plumb.dev/plumb/internal/app"
@@ -77,7 +78,7 @@ func (e *Engine) finish(ctx context.Context, a *state, r *run, rep app.Report) {
 	}
 	e.logRun(r, rep)
 	if err := e.opts.Publish(ctx, rep); err != nil && ctx.Err() == nil {
-		e.log.Warn("status cannot be written", "app", a.id.String(), "error", err)
+		e.log.Warn("status cannot be written", "app", a.id, "error", err)
 		e.plan(a, app.CauseRetry, time.Now().Add(passing.After(a.failedAgain())))
 	} else {
 		a.mu.Lock()
@@ -208,7 +209,7 @@ func (a *state) failedAgain() int {
 }
 
 func (e *Engine) logRun(r *run, rep app.Report) {
-	log := e.log.With("app", rep.App.String(), "revision", rep.Revision.Commit, "cause", string(r.cause),
+	log := e.log.With("app", rep.App, "revision", rep.Revision.Commit, "cause", string(r.cause),
 		"took", time.Since(r.began).Round(time.Millisecond).String())
 	writes := 0
 	if rep.Attempt != nil {
@@ -223,7 +224,11 @@ func (e *Engine) logRun(r *run, rep app.Report) {
 	}
 	switch {
 	case rep.Failure != nil:
-		log.Warn("not delivered", "stage", string(rep.Failure.Stage), "reason", string(rep.Failure.Reason), "error", rep.Failure.Error())
+		level := slog.LevelError
+		if rep.Failure.Reason == app.ReasonSuperseded || rep.Failure.Stage == app.StageDepends && rep.Failure.Reason != app.ReasonCycle {
+			level = slog.LevelInfo // it goes on by itself
+		}
+		log.Log(context.Background(), level, "not delivered", "stage", string(rep.Failure.Stage), "reason", string(rep.Failure.Reason), "error", rep.Failure.Error())
 	case rep.Attempt != nil:
 		log.Info("delivered", "writes", writes, "health", string(rep.Health.Status))
 	}

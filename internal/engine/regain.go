@@ -44,7 +44,7 @@ func (e *Engine) regain(ctx context.Context, id app.SourceID, src sourceNow) *ap
 	wanted.Ref, wanted.Verify = app.GitRef{Commit: src.revision.Commit}, nil // it was verified when it came
 	_, _, err := e.opts.Sources.Resolve(ctx, wanted, time.Time{}, parts...)
 	if err == nil {
-		e.log.Info("fetched again what was gone from the cache", "source", id.String(), "revision", src.revision.Commit)
+		e.log.Info("fetched again what was gone from the cache", "source", id, "revision", src.revision.Commit)
 		return nil
 	}
 	failure := *app.AsFailure(err, app.StageFetch)

@@ -68,6 +68,9 @@ func (e *Engine) work(ctx context.Context, dest *destination, id app.ID, cause a
 	moved := a.dest != dest
 	a.mu.Unlock()
 	if publish {
+		if e.opts.Worked != nil {
+			e.opts.Worked(Work{Kind: id.Kind, Namespace: id.Namespace, Name: id.Name, Took: time.Since(r.began), Failed: rep.Failure != nil})
+		}
 		e.finish(ctx, a, r, rep)
 	}
 	if moved {
@@ -296,7 +299,7 @@ func (r *run) tell(ctx context.Context, in report.Input, stage app.Stage, progre
 	rep.Stage, rep.Progress = stage, progress
 	err := r.e.opts.Publish(ctx, rep)
 	if err != nil && ctx.Err() == nil {
-		r.e.log.Warn("status cannot be written", "app", r.spec.ID.String(), "error", err)
+		r.e.log.Warn("status cannot be written", "app", r.spec.ID, "error", err)
 	}
 	return err
 }

@@ -82,7 +82,7 @@ func (e *Engine) handOver(ctx context.Context, r *run, rep app.Report) {
 	}
 	e.logRun(r, rep)
 	if err := e.opts.Publish(ctx, rep); err != nil && ctx.Err() == nil {
-		e.log.Warn("status cannot be written", "app", r.spec.ID.String(), "error", err)
+		e.log.Warn("status cannot be written", "app", r.spec.ID, "error", err)
 	}
 }
 

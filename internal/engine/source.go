@@ -167,6 +167,7 @@ func (s *sourceLoop) once() time.Duration {
 		s.suspended(src, first)
 		return never
 	}
+	began := time.Now()
 	parts, failure := s.e.parts(src)
 	if failure == errNotLooked {
 		return never // whoever looks at it tells
@@ -180,6 +181,9 @@ func (s *sourceLoop) once() time.Duration {
 	}
 	if s.ctx.Err() != nil {
 		return never
+	}
+	if s.e.opts.Worked != nil {
+		s.e.opts.Worked(Work{Kind: src.ID.Kind, Namespace: src.ID.Namespace, Name: src.ID.Name, Took: time.Since(began), Failed: failure != nil})
 	}
 	if failure != nil && first {
 		repo = s.recorded(src) // go on with what was delivered before
@@ -221,13 +225,13 @@ func (s *sourceLoop) once() time.Duration {
 	}
 	s.e.lookAtBases(s.ctx, src.ID, since)
 	if failure != nil {
-		s.e.log.Warn("source cannot be fetched", "source", src.ID.String(), "error", failure.Error())
+		s.e.log.Error("source cannot be fetched", "source", src.ID, "error", failure.Error())
 	} else if changed {
-		s.e.log.Info("new revision", "source", src.ID.String(), "revision", current.Commit, "ref", current.Ref)
+		s.e.log.Info("new revision", "source", src.ID, "revision", current.Commit, "ref", current.Ref)
 	}
 	if src.ID.Kind != "" && !src.Followed {
 		if err := s.e.opts.PublishSource(s.ctx, report); err != nil && s.ctx.Err() == nil {
-			s.e.log.Warn("status of a source cannot be written", "source", src.ID.String(), "error", err)
+			s.e.log.Warn("status of a source cannot be written", "source", src.ID, "error", err)
 			return time.Second
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	_ "embed"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"text/template"
 
@@ -25,6 +26,15 @@ type Options struct {
 	// DialectNamespaces adds the namespaces argocd and flux-system, which
 	// manifests written for Argo CD and Flux expect to exist.
 	DialectNamespaces bool
+}
+
+func dialectNamespaces() []string { return []string{"argocd", "flux-system"} }
+
+// values are what the template is filled with.
+type values struct {
+	Options
+	Shared bool     // others may run in the namespace too: it gets no rules for what may
+	Others []string // namespaces to make besides
 }
 
 //go:embed plumb.yaml.tmpl
@@ -62,11 +72,15 @@ func Manifests(opts Options) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	data := values{Options: opts, Shared: slices.Contains(dialectNamespaces(), opts.Namespace)}
+	if opts.DialectNamespaces {
+		data.Others = slices.DeleteFunc(dialectNamespaces(), func(n string) bool { return n == opts.Namespace })
+	}
 	var namespaces, workload bytes.Buffer
-	if err := t.ExecuteTemplate(&namespaces, "namespaces", opts); err != nil {
+	if err := t.ExecuteTemplate(&namespaces, "namespaces", data); err != nil {
 		return nil, err
 	}
-	if err := t.ExecuteTemplate(&workload, "workload", opts); err != nil {
+	if err := t.ExecuteTemplate(&workload, "workload", data); err != nil {
 		return nil, err
 	}
 	return bytes.Join([][]byte{

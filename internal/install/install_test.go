@@ -21,8 +21,9 @@ var update = flag.Bool("update", false, "rewrite the goldens")
 // The golden leaves the definitions out: they are the files of package api.
 func TestGolden(t *testing.T) {
 	for name, opts := range map[string]Options{
-		"testdata/default.yaml": {Version: "v1.2.3"},
-		"testdata/options.yaml": {Namespace: "gitops", Image: "registry.example.org:5000/plumb@sha256:0123", Version: "v1.2.3+dirty", DialectNamespaces: true},
+		"testdata/default.yaml":     {Version: "v1.2.3"},
+		"testdata/options.yaml":     {Namespace: "gitops", Image: "registry.example.org:5000/plumb@sha256:0123", Version: "v1.2.3+dirty", DialectNamespaces: true},
+		"testdata/flux-system.yaml": {Namespace: "flux-system", Version: "v1.2.3", DialectNamespaces: true},
 	} {
 		got, err := Manifests(opts)
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 )
 
 // handler serves health, metrics and webhooks.
-func handler(eng *engine.Engine, cl *cluster.Cluster, member *replica.Member, opts Options) http.Handler {
+func handler(eng *engine.Engine, cl *cluster.Cluster, member *replica.Member, flux *fluxMetrics, opts Options) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registry.MustRegister(counter("plumb_renders_total", "Renderings of apps, by where they came from.", "from", "render", func() uint64 {
@@ -25,7 +25,7 @@ func handler(eng *engine.Engine, cl *cluster.Cluster, member *replica.Member, op
 		_, stored := eng.Renders()
 		return stored
 	}))
-	registry.MustRegister(newClusterMetrics(eng))
+	registry.MustRegister(newClusterMetrics(eng), flux)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {

@@ -131,8 +131,9 @@ func Run(ctx context.Context, opts Options) error {
 		rendered = rendercache.Open(rendercache.Options{Dir: filepath.Join(opts.Dir, "rendered"), Program: opts.Program})
 		defer rendered.Close()
 	}
+	metrics := newFluxMetrics(ctl.FluxResources)
 	options := engine.Options{Sources: sources, Bases: bases, Rendered: rendered, Cluster: cl, Connect: connect,
-		Publish: ctl.Publish, PublishSource: ctl.PublishSource, LenientVariables: opts.LenientVariables, Log: opts.Log}
+		Publish: ctl.Publish, PublishSource: ctl.PublishSource, Worked: metrics.worked, LenientVariables: opts.LenientVariables, Log: opts.Log}
 	if len(opts.Render.Args) > 0 {
 		pool := worker.New(opts.Render)
 		defer pool.Close()
@@ -140,11 +141,11 @@ func Run(ctx context.Context, opts Options) error {
 		options.Render = pool.Render
 	}
 	eng = engine.New(options)
-	ctl.Use(starting{eng, opts.Delivering})
+	ctl.Use(metered{starting{eng, opts.Delivering}, metrics})
 
 	group, ctx := errgroup.WithContext(ctx)
 	if listener != nil {
-		group.Go(func() error { return serve(ctx, listener, handler(eng, cl, member, opts)) })
+		group.Go(func() error { return serve(ctx, listener, handler(eng, cl, member, metrics, opts)) })
 	}
 	key, err := member.Key(ctx)
 	if err != nil { // ctx ended

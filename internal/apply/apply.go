@@ -23,7 +23,7 @@ import (
 type Writer interface {
 	Apply(ctx context.Context, obj object.Object, opts plan.WriteOptions) (plan.Written, error)
 	Recreate(ctx context.Context, obj object.Object, opts plan.WriteOptions) (plan.Written, error)
-	Delete(ctx context.Context, ref object.Ref, version, uid string, propagation app.Propagation) error
+	Delete(ctx context.Context, ref object.Ref, version, uid string, propagation app.Propagation) (remains bool, err error)
 }
 
 // Options say how a plan is carried out.
@@ -124,7 +124,7 @@ func (o Options) step(ctx context.Context, s plan.Step) plan.Result {
 		r.Written, err = o.Writer.Recreate(ctx, s.Object, s.Write)
 		r.Action = app.ActionConfigured
 	case plan.Prune:
-		err = o.Writer.Delete(ctx, s.Ref, s.Version, s.UID, s.Propagation)
+		r.Remains, err = o.Writer.Delete(ctx, s.Ref, s.Version, s.UID, s.Propagation)
 		r.Action = app.ActionPruned
 	default:
 		r.Action = app.ActionSkipped

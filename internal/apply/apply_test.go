@@ -44,8 +44,8 @@ func (m *memory) Recreate(_ context.Context, o object.Object, _ plan.WriteOption
 	return m.written, m.did("recreate", o.Ref().Name)
 }
 
-func (m *memory) Delete(_ context.Context, ref object.Ref, version, uid string, _ app.Propagation) error {
-	return m.did("delete "+version+" "+uid, ref.Name)
+func (m *memory) Delete(_ context.Context, ref object.Ref, version, uid string, _ app.Propagation) (bool, error) {
+	return false, m.did("delete "+version+" "+uid, ref.Name)
 }
 
 func (m *memory) wait(verb string, failure *app.Failure) func(context.Context, []object.Ref) *app.Failure {

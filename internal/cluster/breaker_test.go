@@ -247,7 +247,7 @@ func TestResend(t *testing.T) {
 			if told := p.events.of(ref); len(told) > 0 {
 				t.Errorf("the write was told as somebody else's: %+v", told)
 			}
-			if err := p.Self().Delete(t.Context(), ref, "v1", written.UID, ""); err != nil {
+			if _, err := p.Self().Delete(t.Context(), ref, "v1", written.UID, ""); err != nil {
 				t.Error(err)
 			}
 		})
@@ -259,7 +259,7 @@ func TestDeleteResent(t *testing.T) {
 	p, proxy, _ := through(t)
 	written := p.apply(configMap("a"))
 	proxy.Set(faultproxy.Fault{Match: faultproxy.Method("DELETE", ""), Times: 1, Do: faultproxy.Lose()})
-	if err := p.Self().Delete(t.Context(), p.ref("ConfigMap", "a"), "v1", written.UID, ""); err != nil {
+	if _, err := p.Self().Delete(t.Context(), p.ref("ConfigMap", "a"), "v1", written.UID, ""); err != nil {
 		t.Error(err)
 	}
 	if err := p.WaitGone(t.Context(), []object.Ref{p.ref("ConfigMap", "a")}); err != nil {

@@ -100,7 +100,7 @@ func TestKindComesAndGoes(t *testing.T) {
 			t.Fatalf("observed of a kind that is gone: %+v, %v", facts, err)
 		}
 		// To delete what is gone with its kind is done already.
-		if err := p.Self().Delete(t.Context(), ref, "v1", written.UID, ""); err != nil {
+		if _, err := p.Self().Delete(t.Context(), ref, "v1", written.UID, ""); err != nil {
 			t.Fatal(err)
 		}
 	}

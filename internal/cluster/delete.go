@@ -14,15 +14,15 @@ import (
 	"plumb.dev/plumb/internal/plan"
 )
 
-// Delete deletes an object, which may take until after Delete returns: see
-// WaitGone. That it does not exist, or nothing of its kind, is no error. uid,
+// Delete deletes an object, which may take until after Delete returns: remains
+// says so, and WaitGone waits. That it does not exist, or nothing of its kind, is no error. uid,
 // if not empty, guards against deleting another object of the same name, which
 // fails with ReasonConflict. version is a hint; a kind is deleted in whichever
 // version is served.
-func (w *Writer) Delete(ctx context.Context, ref object.Ref, version, uid string, propagation app.Propagation) error {
+func (w *Writer) Delete(ctx context.Context, ref object.Ref, version, uid string, propagation app.Propagation) (remains bool, err error) {
 	info, found, err := w.cluster.lookup(ctx, ref.GroupKind())
 	if err != nil || !found {
-		return w.fail(ctx, "delete", ref, object.Origin{}, err)
+		return false, w.fail(ctx, "delete", ref, object.Origin{}, err)
 	}
 	if propagation == "" {
 		propagation = app.Background
@@ -34,7 +34,7 @@ func (w *Writer) Delete(ctx context.Context, ref object.Ref, version, uid string
 	}
 	body, err := json.Marshal(options)
 	if err != nil {
-		return w.fail(ctx, "delete", ref, object.Origin{}, err)
+		return false, w.fail(ctx, "delete", ref, object.Origin{}, err)
 	}
 
 	var answer *metav1.PartialObjectMetadata // of an object that is on its way
@@ -46,17 +46,17 @@ func (w *Writer) Delete(ctx context.Context, ref object.Ref, version, uid string
 		SetHeader("Accept", acceptMeta).SetHeader("Content-Type", runtime.ContentTypeJSON).Body(body))
 	if err = result.Error(); apierrors.IsNotFound(err) {
 		err = nil
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return w.fail(ctx, "delete", ref, object.Origin{}, err)
+		return false, w.fail(ctx, "delete", ref, object.Origin{}, err)
 	}
 	// The API server answers with the object if it is still there, with a
 	// Status if it is gone.
 	if obj, e := result.Get(); e == nil {
 		answer, _ = obj.(*metav1.PartialObjectMetadata)
 	}
-	return nil
+	return answer != nil, nil
 }
 
 // Recreate deletes an object, waits until it is gone, and applies it: for
@@ -66,7 +66,7 @@ func (w *Writer) Recreate(ctx context.Context, obj object.Object, opts plan.Writ
 	if opts.DryRun {
 		return plan.Written{Changed: true}, nil
 	}
-	if err := w.Delete(ctx, ref, obj.GVK().Version, "", app.Background); err != nil {
+	if _, err := w.Delete(ctx, ref, obj.GVK().Version, "", app.Background); err != nil {
 		return plan.Written{}, err
 	}
 	if err := w.cluster.WaitGone(ctx, []object.Ref{ref}); err != nil {

@@ -222,10 +222,10 @@ func TestImpersonation(t *testing.T) {
 	if _, err := tenant.Apply(t.Context(), secret, plan.WriteOptions{Manager: manager}); app.AsFailure(err, "").Reason != app.ReasonForbidden {
 		t.Error(err)
 	}
-	if err := tenant.Delete(t.Context(), secret.Ref(), "v1", "", ""); app.AsFailure(err, "").Reason != app.ReasonForbidden {
+	if _, err := tenant.Delete(t.Context(), secret.Ref(), "v1", "", ""); app.AsFailure(err, "").Reason != app.ReasonForbidden {
 		t.Error(err)
 	}
-	if err := tenant.Delete(t.Context(), allowed.Ref(), "v1", "", ""); err != nil {
+	if _, err := tenant.Delete(t.Context(), allowed.Ref(), "v1", "", ""); err != nil {
 		t.Error(err)
 	}
 }

@@ -38,7 +38,7 @@ func TestOutage(t *testing.T) {
 	for what, err := range map[string]error{
 		"observe": second(p.Self().Observe(t.Context(), q)),
 		"apply":   second(p.Self().Apply(t.Context(), p.object(kept), plan.WriteOptions{Manager: manager})),
-		"delete":  p.Self().Delete(t.Context(), p.ref("ConfigMap", "kept"), "v1", "", ""),
+		"delete":  second(p.Self().Delete(t.Context(), p.ref("ConfigMap", "kept"), "v1", "", "")),
 		"get":     second(p.Get(t.Context(), p.ref("ConfigMap", "kept"))),
 	} {
 		if f := app.AsFailure(err, ""); f == nil || f.Reason != app.ReasonClusterDown || f.Hint == "" {

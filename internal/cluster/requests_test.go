@@ -81,7 +81,7 @@ func TestRequests(t *testing.T) {
 		}},
 		{"an explained write", "GET " + path + "\nPATCH " + path, func() { p.apply(manifests[0], plan.WriteOptions{Explain: true}) }},
 		{"a deletion", "DELETE " + path, func() {
-			if err := c.Self().Delete(t.Context(), p.ref("ConfigMap", "a"), "v1", "", ""); err != nil {
+			if _, err := c.Self().Delete(t.Context(), p.ref("ConfigMap", "a"), "v1", "", ""); err != nil {
 				t.Error(err)
 			}
 			if err := c.WaitGone(t.Context(), []object.Ref{p.ref("ConfigMap", "a")}); err != nil {

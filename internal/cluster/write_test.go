@@ -279,24 +279,24 @@ func TestDelete(t *testing.T) {
 	ref := p.ref("ConfigMap", "cm")
 	p.follow(ref)
 	w := p.apply(configMap("cm", `a: "1"`))
-	err := p.Self().Delete(t.Context(), ref, "v1", "00000000-0000-0000-0000-000000000000", "")
+	_, err := p.Self().Delete(t.Context(), ref, "v1", "00000000-0000-0000-0000-000000000000", "")
 	if f := app.AsFailure(err, ""); f == nil || f.Reason != app.ReasonConflict || f.Stage != app.StagePrune {
 		t.Errorf("deleting another uid: %v", err)
 	}
 	if live := p.current(ref); !live.Exists {
 		t.Fatal("another object's deletion deleted it")
 	}
-	if err := p.Self().Delete(t.Context(), ref, "v1", w.UID, ""); err != nil {
+	if _, err := p.Self().Delete(t.Context(), ref, "v1", w.UID, ""); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.WaitGone(t.Context(), []object.Ref{ref}); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Self().Delete(t.Context(), ref, "v1", w.UID, ""); err != nil {
+	if _, err := p.Self().Delete(t.Context(), ref, "v1", w.UID, ""); err != nil {
 		t.Error("deleting what does not exist:", err)
 	}
 	p.apply(configMap("cm", `a: "1"`))
-	if err := p.Self().Delete(t.Context(), ref, "v1", "", ""); err != nil {
+	if _, err := p.Self().Delete(t.Context(), ref, "v1", "", ""); err != nil {
 		t.Fatal(err)
 	}
 	if live, known := p.Live(ref, manager); !known || live.Exists {
@@ -315,7 +315,7 @@ func TestDelete(t *testing.T) {
 
 	// What is not gone at once is on its way, and waited for.
 	w = p.apply(strings.Replace(configMap("cm", `a: "1"`), "namespace: NS", "namespace: NS, finalizers: [plumb.test/wait]", 1))
-	if err := p.Self().Delete(t.Context(), ref, "v1", w.UID, app.Foreground); err != nil {
+	if _, err := p.Self().Delete(t.Context(), ref, "v1", w.UID, app.Foreground); err != nil {
 		t.Fatal(err)
 	}
 	if live, _ := p.Live(ref, manager); !live.Exists || !live.Deleting {

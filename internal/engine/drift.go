@@ -141,14 +141,20 @@ func (t *tracked) note(obj object.Object, write func() (plan.Written, error)) (p
 	return w, err
 }
 
-func (t *tracked) Delete(ctx context.Context, ref object.Ref, version, uid string, p app.Propagation) error {
+func (t *tracked) Delete(ctx context.Context, ref object.Ref, version, uid string, p app.Propagation) (bool, error) {
 	t.a.mu.Lock()
 	delete(t.a.records, ref) // its disappearance is no drift
 	t.a.mu.Unlock()
 	if t.dest == t.dest.e.home {
 		defer t.dest.e.valueChanged(ref)
 	}
-	return t.Writer.Delete(ctx, ref, version, uid, p)
+	remains, err := t.Writer.Delete(ctx, ref, version, uid, p)
+	if remains {
+		t.a.mu.Lock()
+		t.a.unheard = true // it may be gone before the run is over
+		t.a.mu.Unlock()
+	}
+	return remains, err
 }
 
 // missed reports whether an object of the app was changed by someone else

@@ -28,6 +28,10 @@ const (
 	reasonInSync    = "in sync"
 )
 
+// ReasonDeleting is that of an object which was pruned, or deleted by someone
+// else, and is not gone yet.
+const ReasonDeleting = "being deleted"
+
 // Input is what Build looks at.
 type Input struct {
 	Spec    app.Spec
@@ -322,7 +326,7 @@ func (b *builder) drop(r app.Record) {
 	case marks[app.EffectKeep] || marks[app.EffectIgnore]:
 		s.Verb, s.Reason = Leave, "removed from Git, kept by a switch on the object"
 	case live.Deleting:
-		s.Verb, s.Reason = Leave, "being deleted"
+		s.Verb, s.Reason = Leave, ReasonDeleting
 	case live.InUse && live.Annotations[ConfirmPrune] != "true":
 		s.Verb, s.Reason = Leave, "removed from Git, kept because objects of its kind exist"
 		b.plan.Warnings = append(b.plan.Warnings, app.Warning{Message: fmt.Sprintf(

@@ -212,7 +212,7 @@ func BuildDeletion(spec app.Spec, facts Facts) Plan {
 		facts.Live[r.Ref] = live
 		if live.Deleting && live.Marked {
 			// Already on its way: waited for, not deleted again.
-			b.plan.Rest = append(b.plan.Rest, Step{Verb: Leave, Ref: r.Ref, Version: r.Version, Recorded: r, Reason: "being deleted"})
+			b.plan.Rest = append(b.plan.Rest, Step{Verb: Leave, Ref: r.Ref, Version: r.Version, Recorded: r, Reason: ReasonDeleting})
 			leaving = append(leaving, r.Ref)
 			continue
 		}

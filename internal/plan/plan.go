@@ -146,6 +146,8 @@ type Result struct {
 	Action  app.Action
 	Message string
 	Written Written
+	// Remains: the object was deleted, and is still there for a while.
+	Remains bool
 	Failure *app.Failure
 	At      time.Time
 }

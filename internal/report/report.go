@@ -170,7 +170,11 @@ func compose(s plan.Step, res plan.Result, done bool) (app.ObjectReport, *app.Re
 		}
 		return o, old
 	case done && s.Verb == plan.Prune:
-		o.Action, o.Sync = res.Action, ""
+		if o.Action = res.Action; res.Remains {
+			o.Sync, o.Reason, o.RequiresPrune = app.OutOfSync, plan.ReasonDeleting, true
+			return o, old // until it is gone
+		}
+		o.Sync = ""
 		return o, nil
 	case done:
 		o.Action, o.Message, o.Sync = res.Action, res.Message, app.Synced

@@ -2,8 +2,6 @@ package source
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,7 +15,6 @@ import (
 
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/source/objects"
-	"plumb.dev/plumb/internal/source/remote"
 )
 
 // Upstream is where the content of a source comes from that is no Git
@@ -40,32 +37,6 @@ type Part struct {
 	Revision app.Revision
 	// Files is the content, what the source excludes left out.
 	Files fs.FS
-}
-
-// upstream is where src comes from; nil if that is a Git repository.
-func (s *Store) upstream(src app.Source, parts []Part) (Upstream, error) {
-	return nil, nil
-}
-
-// importName names the directory of what is imported for src; "" if src is a
-// Git repository as it is. All that decides the content is part of it.
-func importName(src app.Source) string {
-	if src.OCI == nil {
-		return ""
-	}
-	type part struct {
-		URL      string
-		OCI      *app.OCIArtifact
-		Identity [sha256.Size]byte
-		Uses     []app.SourceID
-		Any      string
-	}
-	text, err := json.Marshal(part{src.URL, src.OCI, remote.Identity(src.Auth), src.Uses, src.Ref.Any})
-	if err != nil {
-		return ""
-	}
-	sum := sha256.Sum256(text)
-	return "import-" + hex.EncodeToString(sum[:16]) + ".git"
 }
 
 const (

@@ -7,7 +7,15 @@ import (
 	"bytes"
 	"embed"
 	"io/fs"
+	"regexp"
 	"strings"
+)
+
+// What tells Plumb's definitions from those of others with the same names: a
+// label and its value.
+const (
+	OwnLabel = "app.kubernetes.io/managed-by"
+	OwnValue = "plumb"
 )
 
 // FluxVersion is the release of Flux whose API the definitions follow. The flux
@@ -40,4 +48,16 @@ func CRDs() []byte {
 		out.WriteByte('\n')
 	}
 	return out.Bytes()
+}
+
+var name = regexp.MustCompile(`(?m)^metadata:\n  name: (\S+)$`)
+
+// Names lists the definitions by their names, without decoding them: every
+// start of Plumb asks.
+func Names() []string {
+	var out []string
+	for _, match := range name.FindAllSubmatch(CRDs(), -1) {
+		out = append(out, string(match[1]))
+	}
+	return out
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"io/fs"
+	"slices"
 	"strings"
 	"testing"
 
@@ -77,6 +78,26 @@ func TestLabelsOfFlux(t *testing.T) {
 	}
 	if !seen["gitrepositories.source.toolkit.fluxcd.io"] || !seen["applications.argoproj.io"] {
 		t.Errorf("definitions %v", seen)
+	}
+}
+
+// What Names reads without decoding is what the definitions are called, and all
+// carry the label that tells them from those of others.
+func TestNames(t *testing.T) {
+	files, err := fs.Glob(files, "crd/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, file := range files {
+		crd := load(t, file)
+		want = append(want, crd.Name)
+		if crd.Labels[OwnLabel] != OwnValue {
+			t.Errorf("%s lacks the label %s=%s", crd.Name, OwnLabel, OwnValue)
+		}
+	}
+	if got := Names(); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 

@@ -70,6 +70,7 @@ func environment() cli.Environment {
 		NoColor:       os.Getenv("NO_COLOR") != "",
 		Terminal:      term.IsTerminal(int(os.Stdout.Fd())),
 		ErrorTerminal: term.IsTerminal(int(os.Stderr.Fd())),
+		InputTerminal: term.IsTerminal(int(os.Stdin.Fd())),
 		Proxy:         http.ProxyFromEnvironment,
 	}
 	// What cannot be found out stays empty: the commands that need it say so.

@@ -44,6 +44,8 @@ type Spec struct {
 
 	Policy    Policy
 	DependsOn []ID
+	// StandIn is whose place Plumb takes where the app goes; nil for nobody's.
+	StandIn *StandIn
 	// ReadyExprs decide, for some of DependsOn, whether they are ready.
 	ReadyExprs []ReadyExpr
 	// Permits says why an object may not be delivered by this app; nil if it

@@ -35,6 +35,8 @@ type Environment struct {
 	Terminal   bool   // standard output is a terminal
 	// ErrorTerminal: standard error is a terminal.
 	ErrorTerminal bool
+	// InputTerminal: standard input is a terminal.
+	InputTerminal bool
 	// Hostname tells this machine from others; "" if unknown.
 	Hostname string
 	// Executable is this program, for commands that start it again; "" for none.
@@ -125,7 +127,7 @@ func commands(p *program) []*cobra.Command {
 		getCommand(p), treeCommand(p), driftCommand(p), diffCommand(p), eventsCommand(p),
 		reconcileCommand(p), syncCommand(p), suspendCommand(p), resumeCommand(p),
 		buildCommand(p),
-		upCommand(p), serveCommand(p), installCommand(p),
+		upCommand(p), serveCommand(p), installCommand(p), adoptCommand(p), releaseCommand(p),
 		versionCommand(p), renderWorkerCommand(),
 	}
 }

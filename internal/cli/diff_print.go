@@ -35,18 +35,6 @@ type fieldOutput struct {
 	To   *string `json:"to,omitempty"`
 }
 
-// differing are the steps of a plan whose objects are not as Git has them,
-// in the order in which they would be done.
-func differing(p plan.Plan) []plan.Step {
-	var out []plan.Step
-	for _, s := range p.Steps() {
-		if s.Verb != plan.Skip && s.Sync == app.OutOfSync {
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
 // verbOf is what would become of the object, whoever does it and when.
 func verbOf(s plan.Step) diff.Verb {
 	switch {
@@ -61,16 +49,12 @@ func verbOf(s plan.Step) diff.Verb {
 // showPlan prints how an app differs from the cluster. The error says no if it
 // does, and is the plan's own if it could not be carried out.
 func (p *program) showPlan(out, stderr io.Writer, format string, id app.ID, revision app.Revision, of plan.Plan) error {
-	steps := differing(of)
+	steps := of.Differing()
 	if format == "" {
 		for _, w := range of.Warnings {
 			fmt.Fprintf(stderr, "warning: %s\n", warningText(w))
 		}
-		var changes []diff.Change
-		for _, s := range steps {
-			changes = append(changes, diff.Change{Verb: verbOf(s), Ref: s.Ref, Origin: s.Object.Origin, Reason: s.Reason, Fields: s.Changes})
-		}
-		if err := diff.Text(out, changes, p.color()); err != nil {
+		if err := diff.Text(out, changesText(steps), p.color()); err != nil {
 			return err
 		}
 	} else if err := write(out, format, planJSON(id, revision, of, steps)); err != nil {
@@ -85,17 +69,31 @@ func (p *program) showPlan(out, stderr io.Writer, format string, id app.ID, revi
 	return nil
 }
 
+// changesText is what of steps is shown to a person.
+func changesText(steps []plan.Step) []diff.Change {
+	var changes []diff.Change
+	for _, s := range steps {
+		changes = append(changes, diff.Change{Verb: verbOf(s), Ref: s.Ref, Origin: s.Object.Origin, Reason: s.Reason, Fields: s.Changes})
+	}
+	return changes
+}
+
 func planJSON(id app.ID, revision app.Revision, of plan.Plan, steps []plan.Step) diffOutput {
+	out := changesJSON(id, revision, steps, of.Warnings)
+	if of.Refused != nil {
+		out.Refused = of.Refused.Error()
+	}
+	return out
+}
+
+func changesJSON(id app.ID, revision app.Revision, steps []plan.Step, warnings []app.Warning) diffOutput {
 	out := diffOutput{
 		App:      appName{id.Kind, id.Namespace, id.Name},
 		Revision: revisionOutput{revision.Commit, revision.Ref},
 		Differs:  len(steps) > 0,
 		Changes:  []changeItem{}, Warnings: []string{},
 	}
-	if of.Refused != nil {
-		out.Refused = of.Refused.Error()
-	}
-	for _, w := range of.Warnings {
+	for _, w := range warnings {
 		out.Warnings = append(out.Warnings, warningText(w))
 	}
 	for _, s := range steps {

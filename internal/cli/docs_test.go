@@ -32,9 +32,21 @@ func TestDocs(t *testing.T) {
 			t.Errorf("%s: has no short text, no group, or no completion", c.Name())
 		}
 		index += fmt.Sprintf("| [%s](%s.md) | %s |\n", c.Name(), c.Name(), c.Short)
-		page(t, filepath.Join(docsDir, c.Name()+".md"), "# plumb "+c.Name()+"\n\n"+docsBegin+"\n\n"+help(c))
+		page(t, filepath.Join(docsDir, c.Name()+".md"), "# plumb "+c.Name()+"\n\n"+docsBegin+"\n\n"+help(c)+subcommands(c))
 	}
 	page(t, filepath.Join(docsDir, "README.md"), index+"\n")
+}
+
+// subcommands is the help of the commands below one, but for those that cobra
+// makes.
+func subcommands(c *cobra.Command) string {
+	var b strings.Builder
+	for _, s := range c.Commands() {
+		if c.GroupID != "" {
+			b.WriteString("## " + s.CommandPath() + "\n\n" + help(s))
+		}
+	}
+	return b.String()
 }
 
 // help is a command's help as Markdown.

@@ -89,7 +89,7 @@ func (c *Controller) decodeApplication(u *unstructured.Unstructured) (app.Spec, 
 		src.ID = app.SourceID{Name: sourceName(src)}
 		spec.Source = src.ID
 	}
-	return spec, src
+	return c.standIn(spec), src
 }
 
 // sourceName makes equal sources one: it is derived from all that decides what

@@ -66,9 +66,11 @@ type Controller struct {
 	recorder record.EventRecorderLogger
 	events   record.EventBroadcaster
 	argo     argo.Options
-	engine   Engine
-	ctx      context.Context // of Run
-	running  chan struct{}   // closed when there is one
+	// inPlaceOf is the same for all apps.
+	inPlaceOf *app.StandIn
+	engine    Engine
+	ctx       context.Context // of Run
+	running   chan struct{}   // closed when there is one
 
 	// feeding makes it one step to look whether a resource is still the latest
 	// and to tell the engine of it: what is old, or gone, must not come last.
@@ -127,7 +129,7 @@ func New(opts Options) (*Controller, error) {
 	c := &Controller{
 		share: share, reads: map[app.ID][]app.SourceID{}, running: make(chan struct{}),
 		opts: opts, log: opts.Log, dynamic: dyn, core: core,
-		argo:    argo.Options{ControlNamespace: opts.ControlNamespace},
+		argo: argo.Options{ControlNamespace: opts.ControlNamespace}, inPlaceOf: newStandIn(),
 		latest:  map[resourceKey]*unstructured.Unstructured{},
 		readers: map[app.SourceID]map[app.ID]bool{}, inline: map[app.ID]app.SourceID{},
 		secrets: map[string]argo.SecretData{}, heeded: map[resourceKey]heededSecrets{}, told: map[string]bool{}, asides: make(chan struct{}, 8),
@@ -145,6 +147,16 @@ type watch struct {
 	selector string
 	set      func(*unstructured.Unstructured)
 	removed  func(*unstructured.Unstructured)
+}
+
+// Serves reports whether Plumb works on resources of a kind.
+func Serves(kind schema.GroupResource) bool {
+	for _, w := range (&Controller{}).watches() {
+		if w.resource.GroupResource() == kind {
+			return true
+		}
+	}
+	return false
 }
 
 // watches lists all that is watched, what others refer to first.
@@ -169,6 +181,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	c.ctx = ctx
 	c.startEvents()
 	defer c.events.Shutdown()
+	c.awaitPredecessors(ctx)
 	c.awaitDefinitions(ctx)
 	close(c.running)
 	for _, w := range c.watches() {

@@ -313,6 +313,10 @@ func (b *builder) drop(r app.Record) {
 	if !there || !live.Exists {
 		return
 	}
+	if in := b.Spec.StandIn; in != nil && r.Ref.Kind == crdKind && in.Definitions[r.Ref.Name] {
+		// Plumb brings it, whoever did so before; it leaves the record.
+		return
+	}
 	s := Step{Ref: r.Ref, Version: r.Version, Recorded: r, UID: live.UID, Sync: app.OutOfSync, Reason: reasonGone}
 	s.Propagation = b.Spec.Policy.Propagation
 	marks := effectsOf(b.Spec.Policy.Switches, live.Labels, live.Annotations)

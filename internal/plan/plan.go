@@ -119,6 +119,18 @@ func (p Plan) OutOfSync() bool {
 	return false
 }
 
+// Differing are the steps whose objects are not as Git has them, in the order
+// in which they would be done.
+func (p Plan) Differing() []Step {
+	var out []Step
+	for _, s := range p.Steps() {
+		if s.Verb != Skip && s.Sync == app.OutOfSync {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
 // Creates lists what the plan would bring into being, for the inventory that
 // is recorded before the first write.
 func (p Plan) Creates() []app.Record {

@@ -15,8 +15,8 @@ import (
 const crdKind = "CustomResourceDefinition"
 
 // Prepare makes rendered objects deliverable: their final namespaces, what
-// server-side apply would refuse settled, ignored fields taken out, the app's
-// mark put on. kinds tells of the kinds that the cluster serves; those that
+// server-side apply would refuse settled, ignored fields taken out, what
+// spec.StandIn covers made harmless, the app's mark put on. kinds tells of the kinds that the cluster serves; those that
 // come with the objects themselves are read off their definitions. The result
 // shares nothing with objects. A later object replaces an earlier one of the
 // same identity, with a warning.
@@ -25,6 +25,7 @@ func Prepare(objects []object.Object, spec app.Spec, kinds map[schema.GroupKind]
 	coming := definedKinds(objects)
 	at := map[object.Ref]int{}
 	out := make([]object.Object, 0, len(objects))
+	taken := standIn{of: spec.StandIn}
 	for _, o := range objects {
 		if encrypted(o) {
 			return nil, nil, app.Fail(app.StageRender, app.ReasonBuild, "%s (%s) is SOPS encrypted, configuring decryption is required", o, o.Origin).
@@ -51,6 +52,9 @@ func Prepare(objects []object.Object, spec app.Spec, kinds map[schema.GroupKind]
 			}
 		}
 		diff.Strip(u.Object, ref, spec.Policy.Ignore)
+		if !taken.settle(o, u) {
+			continue
+		}
 		stamp(u, spec.Mark, ref)
 		if i, twice := at[ref]; twice {
 			warnings = append(warnings, app.Warning{Message: fmt.Sprintf(
@@ -61,7 +65,7 @@ func Prepare(objects []object.Object, spec app.Spec, kinds map[schema.GroupKind]
 		at[ref] = len(out)
 		out = append(out, o)
 	}
-	return out, warnings, nil
+	return out, append(warnings, taken.warnings()...), nil
 }
 
 // place gives o the namespace that it will have in the cluster.

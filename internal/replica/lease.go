@@ -19,7 +19,8 @@ import (
 
 // What a Lease of a replica says beside what every Lease says.
 const (
-	label = "plumb.dev/replica"
+	// Label is on every Lease of a replica.
+	Label = "plumb.dev/replica"
 	// acknowledged is what shard.Handover calls so.
 	acknowledged = "plumb.dev/acknowledged"
 	// pushes tells others of push events, see pushed.go.
@@ -111,7 +112,7 @@ func (m *Member) fill(l *coordinationv1.Lease) {
 	if l.Labels == nil {
 		l.Labels = map[string]string{}
 	}
-	l.Labels[label] = "true"
+	l.Labels[Label] = "true"
 	if holderOf(l) != m.incarnation {
 		l.Spec.AcquireTime = &now
 	}

@@ -363,13 +363,13 @@ func (m *Member) watch(ctx context.Context) {
 	ctx = klog.NewContext(ctx, logr.Discard())
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			options.LabelSelector = label
+			options.LabelSelector = Label
 			ctx, cancel := context.WithTimeout(ctx, m.opts.Duration)
 			defer cancel()
 			return m.leases.List(ctx, options)
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			options.LabelSelector = label
+			options.LabelSelector = Label
 			return m.leases.Watch(ctx, options)
 		},
 	}

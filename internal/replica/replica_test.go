@@ -205,7 +205,7 @@ func TestAbandonedLease(t *testing.T) {
 	core := sandboxtest.Client(t, sandboxtest.Cluster(t))
 	holder, seconds, renewed := "dead", int32(2), metav1.NewMicroTime(time.Now().Add(time.Hour))
 	_, err := core.CoordinationV1().Leases(namespace).Create(t.Context(), &coordinationv1.Lease{
-		ObjectMeta: metav1.ObjectMeta{Name: "plumb-dead", Labels: map[string]string{label: "true"}},
+		ObjectMeta: metav1.ObjectMeta{Name: "plumb-dead", Labels: map[string]string{Label: "true"}},
 		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds, RenewTime: &renewed}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)

@@ -110,6 +110,10 @@ func Start(t testing.TB, opts sandbox.Options) *sandbox.Cluster {
 	return cluster
 }
 
+// Launch starts a cluster for whoever cleans up by themselves: opts must name
+// the Executable and a Dir.
+func Launch(opts sandbox.Options) (*sandbox.Cluster, error) { return start(opts) }
+
 func start(opts sandbox.Options) (*sandbox.Cluster, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()

@@ -1,0 +1,193 @@
+package adopt
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/cluster"
+	"plumb.dev/plumb/internal/controller"
+	"plumb.dev/plumb/internal/dialect/argo"
+	"plumb.dev/plumb/internal/dialect/flux"
+	"plumb.dev/plumb/internal/engine"
+	"plumb.dev/plumb/internal/plan"
+	"plumb.dev/plumb/internal/source"
+)
+
+// atOnce is how many apps are compared at a time.
+const atOnce = 4
+
+// Comparison is what Plumb would do about one app.
+type Comparison struct {
+	App       app.ID
+	Suspended bool         // nobody does anything about it
+	Revision  app.Revision // compared with
+	Applied   app.Revision // what Flux has delivered last
+	Objects   int          // how many were compared
+	Changes   []plan.Step  // what would be changed; the takeover itself is not among it
+	Warnings  []app.Warning
+	// Err is why Plumb could not deliver the app, or why it could not be
+	// compared; nil if neither.
+	Err error
+	// Flux lists where the app delivers Flux's own controllers from.
+	Flux []plan.Step
+}
+
+// Same reports whether nothing would happen to the app.
+func (c Comparison) Same() bool { return c.Err == nil && len(c.Changes) == 0 }
+
+// Moved reports whether Git has moved on since Flux delivered last: then
+// differences may be no more than that.
+func (c Comparison) Moved() bool {
+	return !c.Revision.IsZero() && !c.Applied.IsZero() && c.Revision.Commit != c.Applied.Commit
+}
+
+// Comparer compares apps with what Plumb would do, by dry run. It writes
+// nothing.
+type Comparer struct {
+	Sources *source.Store
+	Bases   *source.Store // remote bases; nil refuses them
+	Version string        // of Plumb
+	// Progress, if set, is told how many of all are done.
+	Progress func(done, all int)
+
+	resolver *controller.Controller
+	mu       sync.Mutex
+	clusters map[string]*cluster.Cluster
+}
+
+// Compare compares all of apps, in their order. An error means that the
+// cluster could not be asked at all.
+func (c *Comparer) Compare(ctx context.Context, in *Cluster, apps []*unstructured.Unstructured) ([]Comparison, error) {
+	var err error
+	if c.resolver, err = controller.New(controller.Options{Config: in.config, Log: slog.New(slog.DiscardHandler)}); err != nil {
+		return nil, err
+	}
+	c.clusters = map[string]*cluster.Cluster{}
+	defer func() {
+		for _, cl := range c.clusters {
+			cl.Close()
+		}
+	}()
+	if c.clusters[""], err = cluster.Connect(in.config, c.options()); err != nil {
+		return nil, err
+	}
+	out := make([]Comparison, len(apps))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	done := 0
+	for i, u := range apps {
+		group.Go(func() error {
+			out[i] = c.one(ctx, u)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if done++; c.Progress != nil {
+				c.Progress(done, len(apps))
+			}
+			return ctx.Err()
+		})
+	}
+	return out, group.Wait()
+}
+
+func (c *Comparer) options() cluster.Options {
+	return cluster.Options{
+		Managers: []string{flux.FieldManager, argo.FieldManager},
+		Keys:     append(flux.Keys(), argo.Keys()...), Version: c.Version,
+	}
+}
+
+func (c *Comparer) one(ctx context.Context, u *unstructured.Unstructured) (out Comparison) {
+	view := viewOf(u)
+	out = Comparison{App: view.ID, Suspended: view.Suspended, Applied: view.Applied}
+	if view.Suspended {
+		return out
+	}
+	spec, src, err := c.resolver.Resolve(ctx, view.ID)
+	if err != nil {
+		out.Err = err
+		return out
+	}
+	cl, err := c.connect(ctx, spec)
+	if err != nil {
+		out.Err = err
+		return out
+	}
+	revision, p, err := engine.Preview(ctx, c.Sources, c.Bases, cl, spec, src)
+	out.Revision, out.Warnings, out.Err = revision, p.Warnings, err
+	if err == nil && p.Refused != nil {
+		out.Err = p.Refused
+	}
+	for _, s := range p.Steps() {
+		if !s.Object.IsZero() {
+			out.Objects++
+			if plan.Idles(spec.StandIn, s.Object.Unstructured()) {
+				out.Flux = append(out.Flux, s)
+			}
+		}
+	}
+	for _, s := range p.Differing() {
+		if !isTakeover(spec.StandIn, s) {
+			out.Changes = append(out.Changes, s)
+		}
+	}
+	return out
+}
+
+// isTakeover reports whether a step does no more than stop what Plumb does the
+// work of.
+func isTakeover(in *app.StandIn, s plan.Step) bool {
+	if s.Object.IsZero() || !plan.Idles(in, s.Object.Unstructured()) {
+		return false
+	}
+	for _, change := range s.Changes {
+		if change.Path != ".spec.replicas" {
+			return false
+		}
+	}
+	return s.UID != ""
+}
+
+// connect gives the cluster that an app goes to.
+func (c *Comparer) connect(ctx context.Context, spec app.Spec) (*cluster.Cluster, error) {
+	id := spec.Target.Cluster
+	c.mu.Lock()
+	cl := c.clusters[id]
+	c.mu.Unlock()
+	if cl != nil {
+		return cl, nil
+	}
+	to, err := c.resolver.Cluster(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	config, err := cluster.Config(to.Access)
+	if err != nil {
+		return nil, fmt.Errorf("cluster %s: %w", to.ID, err)
+	}
+	if cl, err = cluster.Connect(config, c.options()); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if other := c.clusters[id]; other != nil {
+		cl.Close()
+		return other, nil
+	}
+	c.clusters[id] = cl
+	return cl, nil
+}
+
+func viewOf(u *unstructured.Unstructured) app.View {
+	for _, k := range kinds() {
+		if k.name == u.GetKind() && k.view != nil {
+			return k.view(u)
+		}
+	}
+	return app.View{ID: app.ID{Kind: u.GetKind(), Namespace: u.GetNamespace(), Name: u.GetName()}}
+}

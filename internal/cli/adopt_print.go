@@ -1,0 +1,180 @@
+package cli
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"plumb.dev/plumb/internal/adopt"
+	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/diff"
+)
+
+// adoptOutput is what `adopt flux -o json` prints.
+type adoptOutput struct {
+	Namespace   string             `json:"namespace"`
+	Differs     bool               `json:"differs"`
+	TakenOver   bool               `json:"takenOver"`
+	Apps        []adoptedOutput    `json:"apps"`
+	Unserved    []unservedOutput   `json:"unserved"`
+	Controllers []controllerOutput `json:"controllers"`
+	Definitions []string           `json:"definitions"`
+}
+
+type adoptedOutput struct {
+	diffOutput
+	Suspended bool           `json:"suspended"`
+	Objects   int            `json:"objects"`
+	Delivered revisionOutput `json:"delivered"` // by Flux
+	Error     string         `json:"error,omitempty"`
+}
+
+type unservedOutput struct {
+	Kind  string `json:"kind"`
+	Count int    `json:"count"`
+}
+
+type controllerOutput struct {
+	Name     string `json:"name"`
+	Replicas int32  `json:"replicas"`
+	Replaced bool   `json:"replaced"`
+}
+
+func (a *adoption) json() adoptOutput {
+	out := adoptOutput{Namespace: a.namespace, Differs: a.differs(), TakenOver: a.done,
+		Apps: []adoptedOutput{}, Unserved: []unservedOutput{}, Controllers: []controllerOutput{}, Definitions: append([]string{}, a.definitions...)}
+	for _, c := range a.apps {
+		item := adoptedOutput{diffOutput: changesJSON(c.App, c.Revision, c.Changes, c.Warnings),
+			Suspended: c.Suspended, Objects: c.Objects, Delivered: revisionOutput{c.Applied.Commit, c.Applied.Ref}}
+		if c.Err != nil {
+			item.Error = c.Err.Error()
+		}
+		out.Apps = append(out.Apps, item)
+	}
+	for _, u := range a.resources.Unserved {
+		out.Unserved = append(out.Unserved, unservedOutput{u.Kind, u.Count})
+	}
+	for _, ctl := range a.controllers {
+		out.Controllers = append(out.Controllers, controllerOutput{ctl.Component, ctl.Replicas, ctl.Replaced})
+	}
+	return out
+}
+
+// show prints what was found: a line for each app, the differences, what is to
+// become of Flux's controllers.
+func (a *adoption) show(wide bool) {
+	heads := []string{"APP", "RESULT", "REVISION"}
+	if wide {
+		heads = append(heads, "OBJECTS", "DELIVERED BY FLUX")
+	}
+	apps := newTable(a.out, a.color(), append(heads, "MESSAGE")...)
+	var rows [][]cell
+	for _, c := range a.apps {
+		result, message := verdictOf(c)
+		row := []cell{text(appWords(c.App)), result, text(revisionText(c.Revision))}
+		if wide {
+			row = append(row, text(strconv.Itoa(c.Objects)), text(revisionText(c.Applied)))
+		}
+		rows = append(rows, append(row, messageCell(message)))
+	}
+	apps.print(rows...)
+	for _, c := range a.apps {
+		if len(c.Changes) > 0 {
+			fmt.Fprintf(a.out, "\n%s\n", appWords(c.App))
+			// The writer is the command's own output; nothing can be said if it fails.
+			_ = diff.Text(a.out, changesText(c.Changes), a.color())
+		}
+	}
+	for _, u := range a.resources.Unserved {
+		fmt.Fprintf(a.out, "\n%d %s would be left to nobody: this version of Plumb does not deliver them (%s%s)\n",
+			u.Count, u.Kind, strings.Join(u.Some, ", "), map[bool]string{true: ", …"}[u.Count > len(u.Some)])
+	}
+	fmt.Fprintln(a.out)
+	controllers := newTable(a.out, a.color(), "CONTROLLER", "REPLICAS", "TAKING OVER")
+	rows = nil
+	for _, ctl := range a.controllers {
+		rows = append(rows, []cell{text(ctl.Component), text(strconv.Itoa(int(ctl.Replicas))), text(fate(ctl))})
+	}
+	controllers.print(rows...)
+	if len(a.definitions) > 0 {
+		fmt.Fprintf(a.out, "\n%d definitions of custom resources become Plumb's, which extend Flux's\n", len(a.definitions))
+	}
+	a.showGit()
+}
+
+func verdictOf(c adopt.Comparison) (cell, string) {
+	switch {
+	case c.Suspended:
+		return cell{"suspended", faint}, ""
+	case c.Err != nil:
+		return cell{"cannot be delivered", bad}, c.Err.Error()
+	case len(c.Changes) == 1:
+		return cell{"1 difference", busy}, moved(c)
+	case len(c.Changes) > 1:
+		return cell{fmt.Sprintf("%d differences", len(c.Changes)), busy}, moved(c)
+	}
+	return cell{"nothing to do", good}, ""
+}
+
+func moved(c adopt.Comparison) string {
+	if !c.Moved() {
+		return ""
+	}
+	return "Git has moved on since Flux delivered " + revisionText(c.Applied)
+}
+
+func fate(ctl adopt.Controller) string {
+	switch {
+	case !ctl.Replaced:
+		return "is left: Plumb does not do its work"
+	case !ctl.Running():
+		return "is stopped already"
+	}
+	return "is scaled to 0"
+}
+
+// showGit tells where Git holds the controllers, and the commit that ends that.
+func (a *adoption) showGit() {
+	var files []string
+	for _, c := range a.apps {
+		for _, s := range c.Flux {
+			if f := s.Object.Origin.Path; f != "" && !slices.Contains(files, f) {
+				files = append(files, f)
+			}
+		}
+	}
+	if len(files) == 0 {
+		return
+	}
+	fmt.Fprintf(a.out, "\nGit holds these controllers, in %s. Plumb delivers them with 0 replicas, and says so in the\n"+
+		"status of their Kustomization. When you stay, take them out of Git; keep the namespace:\n\n", commaList(files))
+	for _, f := range files {
+		if path.Base(f) != "gotk-components.yaml" {
+			continue
+		}
+		fmt.Fprintf(a.out, "  cat > %s <<END\n  apiVersion: v1\n  kind: Namespace\n  metadata:\n    name: %s\n"+
+			"    annotations: {kustomize.toolkit.fluxcd.io/prune: disabled}\n  END\n", shellWord(f), a.namespace)
+	}
+	fmt.Fprint(a.out, "  git commit -am \"Plumb does the work of Flux's controllers\" && git push\n")
+}
+
+// sayNext tells what is to be done when Flux has ended.
+func (a *adoption) sayNext() {
+	switch {
+	case len(a.alive) > 0 || slices.ContainsFunc(a.installed, func(p adopt.Installed) bool { return p.Replicas > 0 || p.Before != nil }):
+		fmt.Fprint(a.out, "\nPlumb goes on. To watch it:\n\n  plumb get --watch\n")
+	default:
+		fmt.Fprint(a.out, "\nNobody delivers now. Install Plumb:\n\n  plumb install | kubectl apply --server-side --force-conflicts -f -\n")
+	}
+	fmt.Fprint(a.out, "\nTo go back:\n\n  plumb release flux\n")
+}
+
+// appWords is an app as commands take it.
+func appWords(id app.ID) string {
+	if k, ok := kindNamed(id.Kind); ok {
+		return k.words[0] + "/" + id.Namespace + "/" + id.Name
+	}
+	return id.String()
+}

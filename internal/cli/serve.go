@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
+	"plumb.dev/plumb/internal/dialect/flux"
 	"plumb.dev/plumb/internal/render/worker"
 	"plumb.dev/plumb/internal/replica"
 	"plumb.dev/plumb/internal/resident"
@@ -37,6 +38,7 @@ type serveOptions struct {
 	remoteBases       bool
 	renderWorkers     int
 	lenientVariables  bool
+	tenancy           flux.Tenancy
 	logFormat         string
 	logLevel          string
 	pprof             string
@@ -74,6 +76,8 @@ kubeconfig. The definitions must be installed there: see plumb install.`,
 	flags.StringVar(&opts.replicaID, "replica-id", "", "`ID` of this replica: the same after a restart, and of one process at a time (default: from host name and cache directory)")
 	flags.StringVar(&opts.leaseNamespace, "lease-namespace", "plumb-system", "`NAMESPACE` where the replicas of a cluster find each other")
 	flags.BoolVar(&opts.lenientVariables, "lenient-substitution", false, "in spec.postBuild of Kustomizations, replace a variable that is not set by nothing instead of failing")
+	flags.BoolVar(&opts.tenancy.NoCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse Kustomizations and HelmReleases whose source is in another namespace")
+	flags.StringVar(&opts.tenancy.DefaultServiceAccount, "default-service-account", "", "deliver Kustomizations and HelmReleases that name no service account as this `NAME` of their namespace")
 	flags.StringVar(&opts.logFormat, "log-format", "json", "json, as the flux command reads it, or text")
 	flags.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.BoolVar(&opts.supervised, "until-stdin-closes", false, "report on standard output, and end when standard input does")
@@ -144,7 +148,7 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 	}
 	err = server.Run(ctx, server.Options{
 		Config: config, Dir: cache, Listen: opts.listen, Secrets: secrets,
-		LocalSources: opts.localRepositories, RemoteBases: opts.remoteBases, LenientVariables: opts.lenientVariables, ControlNamespace: opts.argoNamespace,
+		LocalSources: opts.localRepositories, RemoteBases: opts.remoteBases, LenientVariables: opts.lenientVariables, Tenancy: opts.tenancy, ControlNamespace: opts.argoNamespace,
 		ReplicaID: opts.replicaID, LeaseNamespace: opts.leaseNamespace,
 		Version: p.build.Version, Program: program, Log: log,
 		Render:    p.rendering(opts.renderWorkers, log),

@@ -26,6 +26,7 @@ import (
 
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/dialect/argo"
+	"plumb.dev/plumb/internal/dialect/flux"
 	"plumb.dev/plumb/internal/shard"
 )
 
@@ -52,6 +53,8 @@ type Options struct {
 	// ControlNamespace is where the Argo CD dialect keeps projects and the
 	// Secrets of repositories and clusters; "" means argocd.
 	ControlNamespace string
+	// Tenancy is what is demanded of apps of the Flux dialect.
+	Tenancy flux.Tenancy
 	// Shared: other replicas may serve the cluster. Nothing is worked on
 	// before Widen says what.
 	Shared bool

@@ -18,7 +18,7 @@ func (c *Controller) setKustomization(u *unstructured.Unstructured) {
 	if !c.note(kustomizationResource, u) {
 		return
 	}
-	spec := c.standIn(flux.DecodeKustomization(u))
+	spec := c.standIn(c.opts.Tenancy.Restrict(flux.DecodeKustomization(u)))
 	if !c.oursApp(spec.ID) {
 		c.feed(kustomizationResource, u, func() {
 			if !c.oursApp(spec.ID) {

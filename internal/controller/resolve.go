@@ -73,7 +73,7 @@ func (c *Controller) resolveKustomization(ctx context.Context, id app.ID) (app.S
 	if err != nil {
 		return app.Spec{}, app.Source{}, err
 	}
-	spec := c.standIn(flux.DecodeKustomization(u))
+	spec := c.standIn(c.opts.Tenancy.Restrict(flux.DecodeKustomization(u)))
 	if spec.Invalid != nil {
 		return spec, app.Source{}, spec.Invalid
 	}

@@ -51,6 +51,8 @@ type Options struct {
 	// ControlNamespace is where the Argo CD dialect keeps its Secrets and
 	// projects; "" means argocd.
 	ControlNamespace string
+	// Tenancy is what is demanded of apps of the Flux dialect.
+	Tenancy flux.Tenancy
 	// LenientVariables makes variables empty that are not set, instead of
 	// failing the rendering.
 	LenientVariables bool
@@ -95,7 +97,7 @@ func Run(ctx context.Context, opts Options) error {
 	opts.Config.UserAgent = "plumb-engine/" + version
 	opts.Config.Dial = member.Fence().Behind(opts.Config.Dial)
 	sources := source.Open(source.Options{Dir: filepath.Join(opts.Dir, "git"), Local: opts.LocalSources, Proxy: http.ProxyFromEnvironment})
-	ctl, err := controller.New(controller.Options{Config: opts.Config, Log: opts.Log, ControlNamespace: opts.ControlNamespace, Shared: true})
+	ctl, err := controller.New(controller.Options{Config: opts.Config, Log: opts.Log, ControlNamespace: opts.ControlNamespace, Tenancy: opts.Tenancy, Shared: true})
 	if err != nil {
 		return err
 	}

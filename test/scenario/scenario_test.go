@@ -29,6 +29,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"plumb.dev/plumb/api"
+	"plumb.dev/plumb/internal/dialect/flux"
 	"plumb.dev/plumb/internal/object"
 	"plumb.dev/plumb/internal/render/worker"
 	"plumb.dev/plumb/internal/sandbox/gitserver"
@@ -45,6 +46,11 @@ func TestScenarios(t *testing.T) { scenarios(t, "testdata", server.Options{}) }
 // TestRemoteBases runs scripts with an engine that fetches remote bases.
 func TestRemoteBases(t *testing.T) {
 	scenarios(t, "testdata/remote-bases", server.Options{RemoteBases: true})
+}
+
+// TestTenancy runs scripts with an engine that keeps tenants apart.
+func TestTenancy(t *testing.T) {
+	scenarios(t, "testdata/tenancy", server.Options{Tenancy: flux.Tenancy{NoCrossNamespaceRefs: true, DefaultServiceAccount: "deployer"}})
 }
 
 // scenarios runs the scripts of a directory with an engine as opts say.

@@ -78,4 +78,3 @@ func anotherCluster(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Setenv("KUBECONFIG", kubeconfig)
 }
-

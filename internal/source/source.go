@@ -33,6 +33,7 @@ import (
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/source/giturl"
 	"plumb.dev/plumb/internal/source/objects"
+	"plumb.dev/plumb/internal/source/oci"
 	"plumb.dev/plumb/internal/source/remote"
 )
 
@@ -63,6 +64,7 @@ type Options struct {
 type Store struct {
 	opt    Options
 	dialer *remote.Dialer
+	oci    *oci.Client
 	cache  *objects.Cache
 
 	mu    sync.Mutex
@@ -77,9 +79,11 @@ func Open(opt Options) *Store {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
+	dialer := remote.NewDialer(remote.Options{Local: opt.Local, Proxy: opt.Proxy, Scratch: opt.Dir})
 	return &Store{
 		opt:    opt,
-		dialer: remote.NewDialer(remote.Options{Local: opt.Local, Proxy: opt.Proxy, Scratch: opt.Dir}),
+		dialer: dialer,
+		oci:    oci.NewClient(oci.Options{Transport: dialer.Transport}),
 		cache:  objects.NewCache(opt.CacheBytes),
 		repos:  map[string]*Repo{},
 	}

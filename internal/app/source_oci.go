@@ -30,6 +30,11 @@ type OCIVerification struct {
 	Missing string
 }
 
+// Verifies reports whether only signed content of s counts.
+func (s Source) Verifies() bool {
+	return s.Verify != nil || s.OCI != nil && s.OCI.Verify != nil
+}
+
 // OCILayerFile is the one file of an artifact whose layer is not unpacked.
 const OCILayerFile = "layer"
 

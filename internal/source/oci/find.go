@@ -43,10 +43,21 @@ func (a *Artifact) Find(ctx context.Context) (app.Revision, error) {
 	}
 	_, hex, _ := strings.Cut(digest.DigestStr(), ":")
 	rev := app.Revision{Commit: hex, Ref: tag, Metadata: metadata(m.annotations)}
+	if a.spec.Verify != nil { // of what is not, nothing is brought
+		rev.Verified = "verified signature of revision " + written(rev)
+	}
 	if created, err := time.Parse(time.RFC3339, m.annotations[annotationCreated]); err == nil {
 		rev.Time = created
 	}
 	return rev, nil
+}
+
+// written is a revision as people read it.
+func written(rev app.Revision) string {
+	if rev.Ref == "" {
+		return "sha256:" + rev.Commit
+	}
+	return rev.Ref + "@sha256:" + rev.Commit
 }
 
 // metadata is as much of the annotations as is passed on.

@@ -85,7 +85,9 @@ func keyFor(parsed crypto.PublicKey) (publicKey, error) {
 		}
 		return hashed(func(h crypto.Hash, sum, sig []byte) bool { return rsa.VerifyPKCS1v15(key, h, sum, sig) == nil }, crypto.SHA256), nil
 	case ed25519.PublicKey:
-		return func(message, sig []byte) bool { return len(key) == ed25519.PublicKeySize && ed25519.Verify(key, message, sig) }, nil
+		return func(message, sig []byte) bool {
+			return len(key) == ed25519.PublicKeySize && ed25519.Verify(key, message, sig)
+		}, nil
 	}
 	return nil, fmt.Errorf("keys of the type %T are not supported", parsed)
 }

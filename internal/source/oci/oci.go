@@ -13,6 +13,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"sync"
@@ -75,7 +76,11 @@ type Artifact struct {
 // request.
 func (c *Client) Open(src app.Source) (*Artifact, error) {
 	if src.Auth.Err != nil {
-		return nil, app.Fail(app.StageFetch, app.ReasonAuthentication, "failed to get credential: %w", src.Auth.Err)
+		f := app.Fail(app.StageFetch, app.ReasonAuthentication, "failed to get credential: %w", src.Auth.Err)
+		if cause := (*app.Failure)(nil); errors.As(src.Auth.Err, &cause) {
+			f.Hint = cause.Hint
+		}
+		return nil, f
 	}
 	repo, err := repository(src.URL, src.OCI.Insecure)
 	if err != nil {

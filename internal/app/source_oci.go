@@ -13,9 +13,33 @@ type OCIArtifact struct {
 	Digest    string // sha256:…
 	// MediaType selects the first layer of that type; "" is the first layer.
 	MediaType string
-	// Copy keeps the layer as one file, instead of unpacking it.
+	// Copy keeps the layer as the one file OCILayerFile, instead of unpacking it.
 	Copy     bool
 	Insecure bool // plain HTTP
 	// Keychain is a Docker configuration (config.json) with credentials.
 	Keychain []byte
+	// Verify, if set, lets only content count that is signed.
+	Verify *OCIVerification
 }
+
+// OCIVerification says whose signatures count: cosign's, of one of the keys.
+type OCIVerification struct {
+	// Keys are PEM files with public keys, by name.
+	Keys map[string][]byte
+	// Missing, if set, says why there are no keys: nothing can be verified.
+	Missing string
+}
+
+// Verifies reports whether only signed content of s counts.
+func (s Source) Verifies() bool {
+	return s.Verify != nil || s.OCI != nil && s.OCI.Verify != nil
+}
+
+// OCILayerFile is the one file of an artifact whose layer is not unpacked.
+const OCILayerFile = "layer"
+
+// The reasons of failures that artifacts have besides those of all sources.
+const (
+	ReasonBadArtifact Reason = "BadArtifact" // the artifact is not of the form that is asked for
+	ReasonUnverified  Reason = "Unverified"  // it has no good signature of a trusted key, or there are no such keys
+)

@@ -61,6 +61,15 @@ func kinds() []kind {
 			suspend:     flux.SuspendPatch,
 			suspendedBy: "spec.suspend",
 		},
+		{
+			name:        flux.KindOCIRepository,
+			resource:    schema.GroupVersionResource{Group: flux.SourceGroup, Version: "v1", Resource: "ocirepositories"},
+			words:       []string{"ocirepository", "ocirepositories", "ocirepo"},
+			source:      flux.ViewSource,
+			refresh:     flux.RefreshPatch,
+			suspend:     flux.SuspendPatch,
+			suspendedBy: "spec.suspend",
+		},
 	}
 }
 

@@ -18,7 +18,7 @@ const maxHeeded = 50
 
 // ofSecrets are the reasons of failures that another content of a Secret may
 // mend.
-var ofSecrets = []app.Reason{app.ReasonAuthentication, app.ReasonVerifyKeys, app.ReasonCommitSignature, app.ReasonTagSignature}
+var ofSecrets = []app.Reason{app.ReasonAuthentication, app.ReasonVerifyKeys, app.ReasonCommitSignature, app.ReasonTagSignature, app.ReasonUnverified}
 
 // heed watches the Secrets of a source whose credentials or keys were refused, or are
 // missing, until a look at it succeeds: whoever corrects one need not wait for
@@ -28,7 +28,9 @@ func (c *Controller) heed(k sourceKind, u *unstructured.Unstructured, failure *a
 	var wanted []string
 	if failure != nil && slices.Contains(ofSecrets, failure.Reason) {
 		for _, use := range k.Secrets(u) {
-			wanted = append(wanted, use.Name)
+			if !use.ServiceAccount {
+				wanted = append(wanted, use.Name)
+			}
 		}
 	}
 	c.mu.Lock()

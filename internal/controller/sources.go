@@ -97,20 +97,51 @@ func (c *Controller) source(ctx context.Context, k sourceKind, u *unstructured.U
 		return src
 	}
 	for _, use := range k.Secrets(u) {
-		data, err := c.secret(ctx, u.GetNamespace(), use.Name)
-		switch {
-		case err == nil:
-			use.Into(&src, data)
-		case use.Missing != nil:
-			use.Missing(&src, err)
-		default:
-			src.Auth = app.Credentials{Err: err}
-		}
-		if src.Auth.Err != nil {
+		if c.take(ctx, u.GetNamespace(), use, &src); src.Auth.Err != nil {
 			return src
 		}
 	}
 	return src
+}
+
+// take puts what a Secret holds into src, or those of a ServiceAccount.
+func (c *Controller) take(ctx context.Context, namespace string, use flux.SecretUse, src *app.Source) {
+	names, err := []string{use.Name}, error(nil)
+	if use.ServiceAccount {
+		names, err = c.pullSecrets(ctx, namespace, use.Name)
+	}
+	for _, name := range names {
+		var data map[string][]byte
+		if data, err = c.secret(ctx, namespace, name); err != nil {
+			break
+		}
+		if use.Into(src, data); src.Auth.Err != nil {
+			return
+		}
+	}
+	switch {
+	case err == nil:
+	case use.Missing != nil:
+		use.Missing(src, err)
+	default:
+		src.Auth = app.Credentials{Err: err}
+	}
+}
+
+// pullSecrets names the Secrets with which a ServiceAccount pulls images.
+func (c *Controller) pullSecrets(ctx context.Context, namespace, name string) ([]string, error) {
+	ctx, cancel := c.request(ctx)
+	defer cancel()
+	account, err := c.core.CoreV1().ServiceAccounts(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, app.Fail(app.StageFetch, app.ReasonAuthentication, "failed to get service account '%s/%s': %w", namespace, name, err).
+			WithHint("create the ServiceAccount, or correct the reference to it")
+	}
+	var names []string
+	for _, ref := range account.ImagePullSecrets {
+		names = append(names, ref.Name)
+	}
+	return names, nil
 }
 
 // secret reads a Secret that a source refers to.
@@ -164,7 +195,7 @@ func (c *Controller) PublishSource(ctx context.Context, r app.SourceReport) erro
 		}
 		c.emit(u, events)
 		c.heed(k, u, r.Failure)
-		if len(k.Secrets(u)) > 0 && (r.Failure != nil || r.Of.Verify != nil) {
+		if len(k.Secrets(u)) > 0 && (r.Failure != nil || r.Of.Verifies()) {
 			if u := c.find(k.resource, r.ID.Namespace, r.ID.Name); u != nil {
 				c.setSource(k, u) // a Secret may have changed
 			}

@@ -27,12 +27,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/source/giturl"
 	"plumb.dev/plumb/internal/source/objects"
+	"plumb.dev/plumb/internal/source/oci"
 	"plumb.dev/plumb/internal/source/remote"
 )
 
@@ -63,6 +65,7 @@ type Options struct {
 type Store struct {
 	opt    Options
 	dialer *remote.Dialer
+	oci    *oci.Client
 	cache  *objects.Cache
 
 	mu    sync.Mutex
@@ -77,9 +80,11 @@ func Open(opt Options) *Store {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
+	dialer := remote.NewDialer(remote.Options{Local: opt.Local, Proxy: opt.Proxy, Scratch: opt.Dir})
 	return &Store{
 		opt:    opt,
-		dialer: remote.NewDialer(remote.Options{Local: opt.Local, Proxy: opt.Proxy, Scratch: opt.Dir}),
+		dialer: dialer,
+		oci:    oci.NewClient(oci.Options{Transport: dialer.Transport}),
 		cache:  objects.NewCache(opt.CacheBytes),
 		repos:  map[string]*Repo{},
 	}
@@ -87,7 +92,12 @@ func Open(opt Options) *Store {
 
 // Canonical gives a key that is equal for all addresses of a repository; see
 // giturl.Canonical. It is "" for text that is no address.
-func Canonical(url string) string { return giturl.Canonical(url) }
+func Canonical(url string) string {
+	if rest, ok := strings.CutPrefix(strings.ToLower(url), "oci://"); ok {
+		return "oci://" + strings.Trim(rest, "/")
+	}
+	return giturl.Canonical(url)
+}
 
 // Resolve finds the commit that src.Ref selects now, brings it into the
 // repository, and returns both.
@@ -112,6 +122,10 @@ func (s *Store) Resolve(ctx context.Context, src app.Source, since time.Time, pa
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	// What the resource asks for cannot be done: no credentials are missing.
+	if f := app.AsFailure(src.Auth.Err, app.StageFetch); f != nil && (f.Reason == app.ReasonInvalidSpec || f.Reason == app.ReasonUnsupported) {
+		return app.Revision{}, nil, f
+	}
 	up, err := s.upstream(src, parts)
 	switch {
 	case err != nil:

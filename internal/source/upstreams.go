@@ -71,6 +71,4 @@ func importName(src app.Source) string {
 	return ""
 }
 
-func (s *Store) ociUpstream(src app.Source, _ []Part) (Upstream, error) {
-	return nil, app.Fail(app.StageFetch, app.ReasonUnsupported, "%s: artifacts of OCI registries are not supported yet", src.URL)
-}
+func (s *Store) ociUpstream(src app.Source, _ []Part) (Upstream, error) { return s.oci.Open(src) }

@@ -86,10 +86,12 @@ func scenarios(t *testing.T, dir string, opts server.Options) {
 					env.Setenv(k, v)
 				}
 			}
+			registry(env, ns)
 			return prepare(env, git, ns)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"push": push, "apply": apply, "subst": subst, "until": until, "git-server": gitServer, "hook": hook,
+			"oci-push": ociPush, "oci-sign": ociSign, "oci-key": ociKey, "oci-server": ociServer,
 		},
 	})
 }
@@ -246,15 +248,7 @@ func push(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: push MESSAGE")
 	}
 	dir := ts.MkAbs("repo")
-	ts.Check(filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			if err == nil && d.Name() == ".git" {
-				return filepath.SkipDir
-			}
-			return err
-		}
-		return fill(ts, path, path)
-	}))
+	ts.Check(fillAll(ts, dir))
 	for _, cmd := range [][]string{{"add", "-A"}, {"commit", "-q", "--allow-empty", "-m", args[0]}, {"push", "-q", "origin", "HEAD:main"}} {
 		ts.Check(ts.Exec("git", append([]string{"-C", dir}, cmd...)...))
 	}
@@ -274,6 +268,19 @@ func tell(ts *testscript.TestScript, url string) {
 	if resp >= 300 {
 		ts.Fatalf("webhook answered %d", resp)
 	}
+}
+
+// fillAll fills in all files below a directory.
+func fillAll(ts *testscript.TestScript, dir string) error {
+	return filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			if err == nil && d.Name() == ".git" {
+				return filepath.SkipDir
+			}
+			return err
+		}
+		return fill(ts, path, path)
+	})
 }
 
 func fill(ts *testscript.TestScript, from, to string) error {
@@ -321,6 +328,7 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 var plurals = map[string]schema.GroupVersionResource{
 	"ks":         {Group: "kustomize.toolkit.fluxcd.io", Version: "v1", Resource: "kustomizations"},
 	"gitrepo":    {Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "gitrepositories"},
+	"ocirepo":    {Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "ocirepositories"},
 	"app":        {Group: "argoproj.io", Version: "v1alpha1", Resource: "applications"},
 	"appset":     {Group: "argoproj.io", Version: "v1alpha1", Resource: "applicationsets"},
 	"cm":         {Version: "v1", Resource: "configmaps"},

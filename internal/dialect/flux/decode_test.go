@@ -47,6 +47,13 @@ func describe(t testing.TB, u *unstructured.Unstructured) string {
 		for _, use := range gitRepositorySecrets(u) {
 			fmt.Fprintf(&out, "secret: %s\n", use.Name)
 		}
+	case KindOCIRepository:
+		var source app.Source
+		source, warnings, failure = DecodeOCIRepository(u)
+		print(&out, "", reflect.ValueOf(source))
+		for _, use := range ociRepositorySecrets(u) {
+			fmt.Fprintf(&out, "secret: %s\n", use.Name)
+		}
 	case KindKustomization:
 		spec := DecodeKustomization(u)
 		warnings, failure = spec.Warnings, spec.Invalid

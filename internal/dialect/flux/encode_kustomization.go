@@ -28,6 +28,13 @@ func EncodeKustomization(r app.Report, spec app.Spec, old map[string]any) map[st
 	}
 	if applied := FormatRevision(r.Applied); applied != "" {
 		status["lastAppliedRevision"] = applied
+		if r.Applied.ID() == r.Revision.ID() { // of others only the name may be known
+			if origin := r.Revision.Metadata[originRevision]; origin != "" {
+				status["lastAppliedOriginRevision"] = origin
+			} else {
+				delete(status, "lastAppliedOriginRevision")
+			}
+		}
 	}
 	if !spec.Policy.Wait {
 		conds.drop(condHealthy)

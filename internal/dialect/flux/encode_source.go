@@ -82,7 +82,7 @@ func failedFetch(reasons []translation, r app.SourceReport, status map[string]an
 // failedCondition is the condition, besides Ready, that tells of a failure.
 func failedCondition(f *app.Failure) string {
 	switch f.Reason {
-	case app.ReasonVerifyKeys, app.ReasonVerifyMode, app.ReasonUnsignedTag, app.ReasonTagSignature, app.ReasonCommitSignature:
+	case app.ReasonVerifyKeys, app.ReasonVerifyMode, app.ReasonUnsignedTag, app.ReasonTagSignature, app.ReasonCommitSignature, app.ReasonUnverified:
 		return condSourceVerified
 	}
 	return condFetchFailed

@@ -20,6 +20,9 @@ func KustomizationEvents(r app.Report, spec app.Spec, old map[string]any) []app.
 	if revision := FormatRevision(r.Revision); revision != "" {
 		notes[KustomizeGroup+"/revision"] = revision
 	}
+	if origin := r.Revision.Metadata[originRevision]; origin != "" {
+		notes[KustomizeGroup+"/originRevision"] = origin
+	}
 	out := warningEvents(append(spec.Warnings[:len(spec.Warnings):len(spec.Warnings)], r.Warnings...), old)
 	for _, d := range r.Drift {
 		out = append(out, driftEvent(d, notes))

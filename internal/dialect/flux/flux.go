@@ -17,6 +17,7 @@ const (
 	KustomizeGroup = "kustomize.toolkit.fluxcd.io"
 
 	KindGitRepository = "GitRepository"
+	KindOCIRepository = "OCIRepository"
 	KindKustomization = "Kustomization"
 )
 

@@ -43,6 +43,13 @@ func FuzzDecode(f *testing.F) {
 		for _, use := range gitRepositorySecrets(u) {
 			use.Into(&source, map[string][]byte{"identity": data})
 		}
+		artifact, _, refused := DecodeOCIRepository(u)
+		for _, use := range ociRepositorySecrets(u) {
+			use.Into(&artifact, map[string][]byte{".dockerconfigjson": data, "address": data, "x.pub": data})
+		}
+		found := app.SourceReport{Of: artifact, Failure: refused, Revision: artifact.Recorded}
+		EncodeOCIRepository(found, nil, status)
+		OCIRepositoryEvents(found, nil, status)
 		spec := DecodeKustomization(u)
 		look := app.SourceReport{ID: source.ID, Failure: failure, At: time.Unix(0, 0), Revision: ParseRevision(source.URL)}
 		EncodeGitRepository(look, warnings, status)

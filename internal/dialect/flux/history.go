@@ -40,6 +40,9 @@ func upsertHistory(r app.Report, outcome string, status map[string]any) {
 		"totalReconciliations":   int64(1),
 		"metadata":               map[string]any{"revision": FormatRevision(r.Revision)},
 	}
+	if origin := r.Revision.Metadata[originRevision]; origin != "" {
+		section(entry, "metadata")["originRevision"] = origin
+	}
 	if at >= 0 {
 		before := history[at].(map[string]any)
 		entry["firstReconciled"] = orElse(text(before, "firstReconciled"), stamp(r.At))

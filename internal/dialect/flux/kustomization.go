@@ -3,6 +3,7 @@ package flux
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -259,12 +260,12 @@ func kustomizationFailure(spec kustomizationSpec) *app.Failure {
 		return app.Fail(app.StageSpec, app.ReasonUnsupported, format, args...)
 	}
 	ref := spec.SourceRef
-	switch ref.Kind {
-	case KindGitRepository:
-	case "OCIRepository", "Bucket", "ExternalArtifact":
+	switch {
+	case slices.Contains(deliverable(), ref.Kind):
+	case slices.Contains([]string{"Bucket", "ExternalArtifact"}, ref.Kind):
 		return unsupported("spec.sourceRef.kind: %s is not supported yet", ref.Kind).
 			WithHint("deliver from a GitRepository")
-	case "":
+	case ref.Kind == "":
 		return invalid("spec.sourceRef.kind is missing").WithHint("set it to GitRepository")
 	default:
 		return invalid("spec.sourceRef.kind: there is no source of kind %q", ref.Kind).WithHint("set it to GitRepository")

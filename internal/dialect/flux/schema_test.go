@@ -15,7 +15,7 @@ import (
 
 // validators gives, for each version of a kind, the validation that the API
 // server does.
-func validators(t *testing.T, kind string) map[string]validation.SchemaValidator {
+func validators(t *testing.T, kind string, versions int) map[string]validation.SchemaValidator {
 	t.Helper()
 	out := map[string]validation.SchemaValidator{}
 	for _, doc := range bytes.Split(crds.CRDs(), []byte("---\n")) {
@@ -38,7 +38,7 @@ func validators(t *testing.T, kind string) map[string]validation.SchemaValidator
 			out[v.Name] = validator
 		}
 	}
-	if len(out) != 3 {
+	if len(out) != versions {
 		t.Fatalf("%s has %d versions", kind, len(out))
 	}
 	return out
@@ -56,7 +56,7 @@ func TestStatusFitsSchema(t *testing.T) {
 			}
 		}
 	}
-	kustomizations := validators(t, KindKustomization)
+	kustomizations := validators(t, KindKustomization, 3)
 	for name, steps := range lives() {
 		old := never()
 		for _, s := range steps {
@@ -64,18 +64,25 @@ func TestStatusFitsSchema(t *testing.T) {
 			check(name+", "+s.name, kustomizations, old)
 		}
 	}
-	repositories := validators(t, KindGitRepository)
+	repositories := validators(t, KindGitRepository, 3)
 	look := app.SourceReport{Generation: 1, Revision: rev1, At: noon}
 	status := EncodeGitRepository(look, nil, never())
 	check("found", repositories, status)
 	look.Failure = app.Fail(app.StageFetch, app.ReasonUnreachable, "no route to host")
 	check("unreachable", repositories, EncodeGitRepository(look, nil, status))
+
+	artifacts := validators(t, KindOCIRepository, 2)
+	look = ociLooks()[0].report
+	status = EncodeOCIRepository(look, nil, never())
+	check("artifact found", artifacts, status)
+	look.Failure = app.Fail(app.StageFetch, app.ReasonUnverified, "no signatures found")
+	check("artifact not verified", artifacts, EncodeOCIRepository(look, nil, status))
 }
 
 // The manifests of a guide are accepted by the schema of their versions.
 func TestClassicGuideFitsSchema(t *testing.T) {
 	for _, u := range guide(t) {
-		v := validators(t, u.GetKind())[u.GroupVersionKind().Version]
+		v := validators(t, u.GetKind(), 3)[u.GroupVersionKind().Version]
 		if errs := validation.ValidateCustomResource(nil, u.Object, v); len(errs) > 0 {
 			t.Errorf("%s %s: %v", u.GetKind(), u.GetName(), errs)
 		}

@@ -26,6 +26,9 @@ type SourceKind struct {
 // SecretUse is a Secret in the namespace of a source, and what is made of it.
 type SecretUse struct {
 	Name string
+	// ServiceAccount: Name is not that of a Secret but of a ServiceAccount, and
+	// Into is given each of its imagePullSecrets.
+	ServiceAccount bool
 	// Into takes over what the Secret holds. What is missing or contradictory is
 	// then in Auth.Err.
 	Into func(src *app.Source, data map[string][]byte)
@@ -37,5 +40,14 @@ type SecretUse struct {
 func SourceKinds() []SourceKind {
 	return []SourceKind{
 		{KindGitRepository, "gitrepositories", DecodeGitRepository, gitRepositorySecrets, EncodeGitRepository, GitRepositoryEvents},
+		{KindOCIRepository, "ocirepositories", DecodeOCIRepository, ociRepositorySecrets, EncodeOCIRepository, OCIRepositoryEvents},
+	}
+}
+
+// deliverable lists the kinds of sources that a Kustomization delivers from.
+func deliverable() []string {
+	return []string{
+		KindGitRepository,
+		KindOCIRepository,
 	}
 }

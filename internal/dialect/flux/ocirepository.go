@@ -1,0 +1,161 @@
+package flux
+
+import (
+	"reflect"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"plumb.dev/plumb/internal/app"
+)
+
+// ociRepositorySpec has every field of every version; what this package does
+// not look into is any.
+type ociRepositorySpec struct {
+	URL string `json:"url"`
+	Ref *struct {
+		Tag          string `json:"tag"`
+		SemVer       string `json:"semver"`
+		SemVerFilter string `json:"semverFilter"`
+		Digest       string `json:"digest"`
+	} `json:"ref"`
+	LayerSelector *struct {
+		MediaType string `json:"mediaType"`
+		Operation string `json:"operation"`
+	} `json:"layerSelector"`
+	Provider           string    `json:"provider"`
+	SecretRef          *localRef `json:"secretRef"`
+	ServiceAccountName string    `json:"serviceAccountName"`
+	CertSecretRef      *localRef `json:"certSecretRef"`
+	ProxySecretRef     *localRef `json:"proxySecretRef"`
+	Insecure           bool      `json:"insecure"`
+	Verify             *struct {
+		Provider          string    `json:"provider"`
+		SecretRef         *localRef `json:"secretRef"`
+		MatchOIDCIdentity []struct {
+			Issuer  string `json:"issuer"`
+			Subject string `json:"subject"`
+		} `json:"matchOIDCIdentity"`
+		TrustedRootSecretRef *localRef `json:"trustedRootSecretRef"`
+	} `json:"verify"`
+	Ignore   *string          `json:"ignore"`
+	Timeout  *metav1.Duration `json:"timeout"`
+	Interval *metav1.Duration `json:"interval"`
+	Suspend  bool             `json:"suspend"`
+
+	AccessFrom any `json:"accessFrom"` // until v1beta2
+}
+
+// DecodeOCIRepository is SourceKind.Decode.
+func DecodeOCIRepository(u *unstructured.Unstructured) (app.Source, []app.Warning, *app.Failure) {
+	artifact := &app.OCIArtifact{}
+	source := app.Source{
+		ID:         app.SourceID{Kind: KindOCIRepository, Namespace: u.GetNamespace(), Name: u.GetName()},
+		Generation: u.GetGeneration(),
+		OCI:        artifact,
+		Interval:   defaultInterval,
+		Timeout:    defaultFetchTimeout,
+		UseIgnore:  true,
+		Handled:    text(u.Object, "status", "lastHandledReconcileAt"),
+		Request:    u.GetAnnotations()[RequestedAt],
+		Recorded:   recordedArtifact(u),
+	}
+	fields := section(u.Object, "spec")
+	var spec ociRepositorySpec
+	warnings := unknownFields("spec", fields, reflect.TypeFor[ociRepositorySpec]())
+	if f := convert(fields, &spec); f != nil {
+		return source, warnings, f
+	}
+	source.URL, source.Ignore, source.Suspend = spec.URL, spec.Ignore, spec.Suspend
+	if spec.Interval != nil {
+		source.Interval = spec.Interval.Duration
+	}
+	if spec.Timeout != nil {
+		source.Timeout = spec.Timeout.Duration
+	}
+	artifact.Insecure = spec.Insecure
+	if r := spec.Ref; r != nil {
+		artifact.Tag, artifact.SemVer, artifact.TagFilter, artifact.Digest = r.Tag, r.SemVer, r.SemVerFilter, r.Digest
+	}
+	if l := spec.LayerSelector; l != nil {
+		artifact.MediaType, artifact.Copy = l.MediaType, l.Operation == copyLayer
+	}
+	if artifact.Copy {
+		source.UseIgnore = false // there is one file
+	}
+	if spec.Verify != nil {
+		artifact.Verify = &app.OCIVerification{Missing: "no public keys were read"}
+	}
+	return source, append(warnings, ociRepositoryWarnings(spec)...), ociRepositoryFailure(spec)
+}
+
+// copyLayer is the operation of a layerSelector that keeps the layer as it is.
+const copyLayer = "copy"
+
+// recordedArtifact is the revision that a status tells of.
+func recordedArtifact(u *unstructured.Unstructured) app.Revision {
+	rev := ParseRevision(text(u.Object, "status", "artifact", "revision"))
+	for key := range section(u.Object, "status", "artifact", "metadata") {
+		if rev.Metadata == nil {
+			rev.Metadata = map[string]string{}
+		}
+		rev.Metadata[key] = text(u.Object, "status", "artifact", "metadata", key)
+	}
+	return rev
+}
+
+func ociRepositoryWarnings(spec ociRepositorySpec) []app.Warning {
+	var out []app.Warning
+	warn := func(when bool, field, message string) {
+		if when {
+			out = append(out, app.Warning{Field: "spec." + field, Message: message})
+		}
+	}
+	warn(spec.AccessFrom != nil, "accessFrom", "has no effect, as in Flux")
+	if r := spec.Ref; r != nil {
+		warn(r.SemVerFilter != "" && (r.SemVer == "" || r.Digest != ""), "ref.semverFilter", "has no effect without semver")
+		warn(r.Tag != "" && (r.SemVer != "" || r.Digest != ""), "ref.tag", "has no effect beside semver or digest")
+		warn(r.SemVer != "" && r.Digest != "", "ref.semver", "has no effect beside digest")
+	}
+	if v := spec.Verify; v != nil && v.SecretRef != nil {
+		warn(len(v.MatchOIDCIdentity) > 0, "verify.matchOIDCIdentity", "has no effect beside secretRef: the keys alone decide, as in Flux")
+		warn(v.TrustedRootSecretRef != nil, "verify.trustedRootSecretRef", "has no effect beside secretRef: the keys alone decide, as in Flux")
+	}
+	return out
+}
+
+// ociRepositoryFailure refuses what would deliver something else than asked, or
+// trust more than asked.
+func ociRepositoryFailure(spec ociRepositorySpec) *app.Failure {
+	refuse := func(reason app.Reason, hint, format string, args ...any) *app.Failure {
+		f := app.Fail(app.StageSpec, reason, format, args...).WithHint("%s", hint)
+		f.Retry.Never = true
+		return f
+	}
+	negative := func(d *metav1.Duration) bool { return d != nil && d.Duration < time.Duration(0) }
+	switch {
+	case negative(spec.Interval), negative(spec.Timeout):
+		return refuse(app.ReasonInvalidSpec, "give a length of time such as 5m", "spec.interval and spec.timeout must not be negative")
+	case spec.Provider != "" && spec.Provider != "generic":
+		return refuse(app.ReasonUnsupported, "put a Docker configuration with a token of the registry into a Secret, name it in spec.secretRef, and leave provider out",
+			"spec.provider: %s is not supported: the identity that a cloud gives a workload cannot be used", spec.Provider)
+	}
+	if l := spec.LayerSelector; l != nil && l.Operation != "" && l.Operation != "extract" && l.Operation != copyLayer {
+		return refuse(app.ReasonInvalidSpec, "set it to extract or copy", "spec.layerSelector.operation: %q is no operation", l.Operation)
+	}
+	v := spec.Verify
+	switch {
+	case v == nil:
+		return nil
+	case v.Provider == "notation":
+		return refuse(app.ReasonUnsupported, "sign with cosign and a key, or remove verify to deliver whatever the registry has",
+			"spec.verify.provider: signatures of notation cannot be verified")
+	case v.Provider != "" && v.Provider != "cosign":
+		return refuse(app.ReasonInvalidSpec, "set it to cosign", "spec.verify.provider: %q is no provider", v.Provider)
+	case v.SecretRef == nil || v.SecretRef.Name == "":
+		return refuse(app.ReasonUnsupported, "sign with a key, and name a Secret with the public key, *.pub, in spec.verify.secretRef",
+			"spec.verify without secretRef: keyless signatures cannot be verified")
+	}
+	return nil
+}

@@ -44,6 +44,8 @@ const (
 	ReasonUnsignedTag      Reason = "UnsignedTag"      // the tag has no signature
 	ReasonTagSignature     Reason = "TagSignature"     // the tag's signature is not one of a trusted key
 	ReasonCommitSignature  Reason = "CommitSignature"  // the commit has no signature of a trusted key
+	ReasonSubmodule        Reason = "Submodule"        // a submodule cannot be what .gitmodules says
+	ReasonInclude          Reason = "Include"          // the files of another source cannot be put where they are wanted
 	ReasonPathNotFound     Reason = "PathNotFound"     // the path does not exist in the revision
 	ReasonBuild            Reason = "Build"            // manifests cannot be parsed or built
 	ReasonEmpty            Reason = "Empty"            // nothing is left to deliver, and that is not allowed

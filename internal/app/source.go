@@ -45,7 +45,14 @@ type Source struct {
 	OCI *OCIArtifact
 	// Uses are the sources that this one is made of: it is looked at when one
 	// of them moves.
-	Uses      []SourceID
+	Uses []SourceID
+	// Submodules: the submodules of the repository are there, those of
+	// submodules included. Otherwise they are empty directories.
+	Submodules bool
+	// Include are copies of what other sources have, each of Uses.
+	Include []Include
+	// Sparse are the directories that are shown; empty for all.
+	Sparse    []string
 	Auth      Credentials
 	Verify    *Verification // nil: whatever the ref selects counts
 	Interval  time.Duration // between polls; pushes are told by webhooks
@@ -61,6 +68,13 @@ type Source struct {
 	Recorded Revision
 	Handled  string // token of the last reconcile request that the status acknowledges
 	Request  string // token of the reconcile request now on the resource
+}
+
+// Include is a copy of another source's files.
+type Include struct {
+	Source SourceID
+	From   string // a directory of it; "." for all
+	To     string // where it is put, a directory that does not exist
 }
 
 // Credentials open a repository. The zero value is anonymous. It never shows
@@ -119,6 +133,8 @@ type Revision struct {
 	// Content names the content where Commit alone does not, of a source that is
 	// made of several; "" where it does.
 	Content string
+	// Parts are the revisions of the sources that it includes.
+	Parts []Revision
 	// Metadata is what else is told of the content: the annotations of an OCI
 	// artifact.
 	Metadata map[string]string

@@ -121,7 +121,12 @@ func (e *Engine) UseKey(key []byte) { e.digestKey = key }
 
 // Start says that all sources and apps that exist have been told, so that one
 // which is not known does not exist. Nothing is delivered before.
-func (e *Engine) Start() { e.once.Do(func() { close(e.started) }) }
+func (e *Engine) Start() {
+	e.once.Do(func() {
+		close(e.started)
+		e.lookAtWaiting()
+	})
+}
 
 // Run delivers until ctx ends, and returns when all work has stopped.
 func (e *Engine) Run(ctx context.Context) error {

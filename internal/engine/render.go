@@ -87,7 +87,7 @@ func (i inputs) same(key rendercache.Key, tree *source.Tree) bool {
 // renderKey is what besides files decides a rendering. The address keeps apart
 // the many that differ by nothing else.
 func renderKey(spec app.Spec, src sourceNow) rendercache.Key {
-	data, err := json.Marshal([]any{spec.Render, src.of.UseIgnore, src.of.Ignore, source.Canonical(src.of.URL)})
+	data, err := json.Marshal([]any{spec.Render, src.of.UseIgnore, src.of.Ignore, src.of.Sparse, src.of.Include, source.Canonical(src.of.URL)})
 	if err != nil {
 		return rendercache.Key{}
 	}

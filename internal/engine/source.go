@@ -186,7 +186,7 @@ func (s *sourceLoop) once() time.Duration {
 		s.e.opts.Worked(Work{Kind: src.ID.Kind, Namespace: src.ID.Namespace, Name: src.ID.Name, Took: time.Since(began), Failed: failure != nil})
 	}
 	if failure != nil && first {
-		repo = s.recorded(src) // go on with what was delivered before
+		revision, repo = s.recorded(src) // go on with what was delivered before
 	}
 	s.mu.Lock()
 	if src.Generation != s.src.Generation || src.URL != s.src.URL || src.Ref != s.src.Ref || round != s.round {
@@ -195,10 +195,10 @@ func (s *sourceLoop) once() time.Duration {
 	}
 	s.looked, s.failure = true, failure
 	if repo != nil {
-		s.repo = repo
+		s.revision, s.repo = revision, repo
 	}
 	if failure == nil {
-		s.revision, s.failures = revision, 0
+		s.failures = 0
 	} else {
 		s.failures++
 	}
@@ -250,7 +250,8 @@ func (s *sourceLoop) once() time.Duration {
 // commit.
 func sameFiles(a, b app.Source) bool {
 	return a.URL == b.URL && a.UseIgnore == b.UseIgnore && reflect.DeepEqual(a.Ignore, b.Ignore) &&
-		reflect.DeepEqual(a.OCI, b.OCI) && slices.Equal(a.Uses, b.Uses)
+		reflect.DeepEqual(a.OCI, b.OCI) && slices.Equal(a.Uses, b.Uses) &&
+		a.Submodules == b.Submodules && slices.Equal(a.Include, b.Include) && slices.Equal(a.Sparse, b.Sparse)
 }
 
 // reasonOf is why something failed, "" if it did not.
@@ -266,11 +267,11 @@ var sourceBackoff = app.Backoff{Initial: time.Second, Factor: 2, Max: 2 * time.M
 // suspended makes what was delivered before available without a look at the
 // remote.
 func (s *sourceLoop) suspended(src app.Source, first bool) {
-	repo := s.recorded(src)
+	revision, repo := s.recorded(src)
 	s.mu.Lock()
 	s.looked = true
 	if repo != nil {
-		s.repo = repo
+		s.revision, s.repo = revision, repo
 	}
 	s.mu.Unlock()
 	if first {
@@ -279,23 +280,25 @@ func (s *sourceLoop) suspended(src app.Source, first bool) {
 	}
 }
 
-// recorded gives the repository with the revision that the status tells of;
-// nil if there is none, or it cannot be had. Its signature was looked at when
+// recorded gives the revision that the status tells of, with its repository;
+// nil if there is none, or it cannot be had. What the source includes is as it
+// is now. Its signature was looked at when
 // it was recorded; a commit is named by what it holds.
-func (s *sourceLoop) recorded(src app.Source) *source.Repo {
+func (s *sourceLoop) recorded(src app.Source) (app.Revision, *source.Repo) {
 	if src.Recorded.IsZero() {
-		return nil
+		return app.Revision{}, nil
 	}
 	parts, failure := s.e.parts(src)
 	if failure != nil {
-		return nil
+		return app.Revision{}, nil
 	}
 	src.Ref, src.Verify = app.GitRef{Commit: src.Recorded.Commit}, nil
-	_, repo, err := s.e.opts.Sources.Resolve(s.ctx, src, time.Time{}, parts...)
+	revision, repo, err := s.e.opts.Sources.Resolve(s.ctx, src, time.Time{}, parts...)
 	if err != nil {
-		return nil
+		return app.Revision{}, nil
 	}
-	return repo
+	revision.Ref = src.Recorded.Ref
+	return revision, repo
 }
 
 // errNotLooked is that of a source which has not been looked at yet.
@@ -303,6 +306,10 @@ var errNotLooked = app.Fail(app.StageFetch, app.ReasonSourceNotReady, "it has no
 
 // parts gives what a source is made of, as it is now.
 func (e *Engine) parts(src app.Source) ([]source.Part, *app.Failure) {
+	if e.usesItself(src) {
+		return nil, app.Fail(app.StageFetch, app.ReasonCycle, "source %s is made of itself, by way of those that it includes", src.ID).
+			WithHint("take out one of the includes")
+	}
 	var out []source.Part
 	for _, id := range src.Uses {
 		now, there := e.current(id)
@@ -322,6 +329,41 @@ func (e *Engine) parts(src app.Source) ([]source.Part, *app.Failure) {
 		out = append(out, source.Part{Source: now.of, Revision: now.revision, Files: now.files(tree)})
 	}
 	return out, nil
+}
+
+// lookAtWaiting looks at the sources that waited for others to be told of: by
+// now all are that exist.
+func (e *Engine) lookAtWaiting() {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	for _, s := range e.sources {
+		s.mu.Lock()
+		waits := !s.looked && len(s.src.Uses) > 0
+		s.mu.Unlock()
+		if waits {
+			s.look(time.Now())
+		}
+	}
+}
+
+// usesItself reports whether a source is made of others that are made of it:
+// they would wait for each other without end.
+func (e *Engine) usesItself(src app.Source) bool {
+	seen := map[app.SourceID]bool{}
+	for queue := slices.Clone(src.Uses); len(queue) > 0; queue = queue[1:] {
+		id := queue[0]
+		if id == src.ID {
+			return true
+		}
+		if seen[id] {
+			continue
+		}
+		seen[id] = true
+		if now, there := e.current(id); there {
+			queue = append(queue, now.of.Uses...)
+		}
+	}
+	return false
 }
 
 // lookAtUsers looks at the sources that are made of a source.
@@ -350,10 +392,7 @@ type sourceNow struct {
 
 // files gives what the source shows of a tree.
 func (n sourceNow) files(tree fs.FS) fs.FS {
-	if !n.of.UseIgnore {
-		return tree
-	}
-	return source.Exclude(tree, n.of.Ignore)
+	return source.Shown(n.of, tree)
 }
 
 // current tells where a source stands; ok is false if there is none.

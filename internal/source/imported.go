@@ -104,7 +104,7 @@ func (r *Repo) resolveImport(ctx context.Context, up Upstream, pinned string, si
 			return app.Revision{}, err
 		}
 	}
-	return rev, r.importFailure(ctx, r.bring(ctx, up, rev, objs))
+	return rev, r.importFailure(ctx, r.bring(ctx, up.Bring, rev, objs))
 }
 
 func (r *Repo) importFailure(ctx context.Context, err error) error {
@@ -115,13 +115,13 @@ func (r *Repo) importFailure(ctx context.Context, err error) error {
 }
 
 // bring imports a revision that is not there.
-func (r *Repo) bring(ctx context.Context, up Upstream, rev app.Revision, objs *objects.Store) error {
+func (r *Repo) bring(ctx context.Context, files func(context.Context, app.Revision, *objects.Build) error, rev app.Revision, objs *objects.Store) error {
 	b, err := objs.Build()
 	if err != nil {
 		return r.cacheFailure(err)
 	}
 	defer b.Close()
-	if err := up.Bring(ctx, rev, b); err != nil {
+	if err := files(ctx, rev, b); err != nil {
 		return err
 	}
 	text, err := json.Marshal(rev)

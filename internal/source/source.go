@@ -133,7 +133,20 @@ func (s *Store) Resolve(ctx context.Context, src app.Source, since time.Time, pa
 	case up != nil:
 		return s.importFrom(ctx, up, src, since)
 	}
-	return s.resolveGit(ctx, src, since)
+	resolve := s.resolveGit
+	if composed(src) {
+		resolve = func(ctx context.Context, src app.Source, since time.Time) (app.Revision, *Repo, error) {
+			return s.resolveComposed(ctx, src, since, parts)
+		}
+	}
+	rev, repo, err := resolve(ctx, src, since)
+	if err == nil {
+		err = sparseThere(src, rev, repo)
+	}
+	if err != nil {
+		return app.Revision{}, nil, app.AsFailure(err, app.StageFetch)
+	}
+	return rev, repo, nil
 }
 
 func (s *Store) resolveGit(ctx context.Context, src app.Source, since time.Time) (app.Revision, *Repo, error) {
@@ -143,6 +156,11 @@ func (s *Store) resolveGit(ctx context.Context, src app.Source, since time.Time)
 		f.Retry.Never = true
 		return app.Revision{}, nil, f
 	}
+	return s.resolveAt(ctx, addr, src, since)
+}
+
+// resolveAt is resolveGit for the repository of an address.
+func (s *Store) resolveAt(ctx context.Context, addr giturl.Address, src app.Source, since time.Time) (app.Revision, *Repo, error) {
 	sel, err := selection(src.Ref)
 	if err != nil {
 		f := app.AsFailure(err, app.StageFetch)
@@ -198,8 +216,10 @@ func directory(addr giturl.Address, auth app.Credentials) string {
 }
 
 // Repo gives the repository of a source if Resolve was asked for it, else nil.
-// It looks at nothing.
+// It looks at nothing. Of a source with submodules or includes it is the one
+// without them.
 func (s *Store) Repo(src app.Source) *Repo {
+	src.Submodules, src.Include = false, nil
 	if name := importName(src); name != "" {
 		s.mu.Lock()
 		defer s.mu.Unlock()

@@ -20,6 +20,7 @@ const (
 	condArtifactInStorage = "ArtifactInStorage"
 	condStorageFailed     = "StorageOperationFailed"
 	condSourceVerified    = "SourceVerified"
+	condIncludeMissing    = "IncludeUnavailable"
 )
 
 // maxMessage is the longest message that the schema of a condition permits.

@@ -19,6 +19,13 @@ func EncodeGitRepository(r app.SourceReport, warnings []app.Warning, old map[str
 	}
 	observe("sourceVerificationMode", r.Of.Verify != nil, verifyMode(r.Of.Verify))
 	observe("observedIgnore", r.Of.Ignore != nil, deref(r.Of.Ignore))
+	observe("observedRecurseSubmodules", r.Of.Submodules, true)
+	observe("observedInclude", len(r.Of.Include) > 0, observedInclude(r.Of.Include))
+	observe("observedSparseCheckout", len(r.Of.Sparse) > 0, anys(r.Of.Sparse))
+	if artifact := section(status, "artifact"); artifact != nil && partsMoved(r.Revision, old) {
+		artifact["lastUpdateTime"] = stamp(r.At)
+	}
+	observe("includedArtifacts", len(r.Revision.Parts) > 0, includedArtifacts(r, old))
 	return status
 }
 
@@ -35,6 +42,14 @@ func verifyMode(v *app.Verification) string {
 	return "HEAD"
 }
 
+func anys(texts []string) []any {
+	out := make([]any, len(texts))
+	for i, s := range texts {
+		out[i] = s
+	}
+	return out
+}
+
 func deref(s *string) string {
 	if s == nil {
 		return ""
@@ -44,7 +59,56 @@ func deref(s *string) string {
 
 // GitRepositoryEvents is SourceKind.Events.
 func GitRepositoryEvents(r app.SourceReport, warnings []app.Warning, old map[string]any) []app.Event {
-	return sourceEvents(gitRepositoryWords(), r, warnings, old)
+	out := sourceEvents(gitRepositoryWords(), r, warnings, old)
+	revision := FormatRevision(r.Revision)
+	if r.Failure == nil && revision == text(old, "artifact", "revision") && partsMoved(r.Revision, old) {
+		out = append(out, app.Event{Reason: "NewArtifact", Message: clip(gitRepositoryWords().news(r.Revision), maxNote),
+			Annotations: map[string]string{SourceGroup + "/revision": revision}})
+	}
+	return out
+}
+
+// partsMoved reports whether what is included is another than the status
+// tells.
+func partsMoved(r app.Revision, old map[string]any) bool {
+	known := list(old, "includedArtifacts")
+	for i, part := range r.Parts {
+		if i >= len(known) {
+			return true
+		}
+		if m, _ := known[i].(map[string]any); text(m, "revision") != FormatRevision(part) {
+			return true
+		}
+	}
+	return len(known) != len(r.Parts)
+}
+
+// includedArtifacts tells of what is included, in the order of spec.include.
+func includedArtifacts(r app.SourceReport, old map[string]any) []any {
+	known := list(old, "includedArtifacts")
+	var out []any
+	for i, part := range r.Revision.Parts {
+		since := stamp(r.At)
+		if i < len(known) {
+			if m, _ := known[i].(map[string]any); text(m, "revision") == FormatRevision(part) {
+				since = orElse(text(m, "lastUpdateTime"), since)
+			}
+		}
+		out = append(out, map[string]any{"revision": FormatRevision(part), "lastUpdateTime": since, "path": "", "url": ""})
+	}
+	return out
+}
+
+func observedInclude(includes []app.Include) []any {
+	var out []any
+	for _, in := range includes {
+		one := map[string]any{"repository": map[string]any{"name": in.Source.Name}, "toPath": in.To}
+		if in.From != "." {
+			one["fromPath"] = in.From
+		}
+		out = append(out, one)
+	}
+	return out
 }
 
 func gitRepositoryWords() sourceWords {
@@ -59,5 +123,9 @@ func gitRepositoryWords() sourceWords {
 			return "stored artifact for commit '" + r.Subject + "'"
 		},
 		reasons: gitRepositoryReasons(),
+		conditions: map[app.Reason]string{
+			app.ReasonSourceNotFound: condIncludeMissing, app.ReasonSourceNotReady: condIncludeMissing, app.ReasonCycle: condIncludeMissing,
+			app.ReasonInclude: condStorageFailed,
+		},
 	}
 }

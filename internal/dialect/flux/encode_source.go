@@ -14,6 +14,9 @@ type sourceWords struct {
 	news     func(app.Revision) string // what the event of a new revision says
 	ready    string                    // reason of Ready; "" is Succeeded
 	reasons  []translation
+	// conditions tell, beside Ready, of failures by their reason; of others
+	// FetchFailed or SourceVerified does.
+	conditions map[app.Reason]string
 }
 
 // encodeSource gives the status that tells of r, made from the status before;
@@ -43,13 +46,13 @@ func encodeSource(words sourceWords, r app.SourceReport, warnings []app.Warning,
 		stored := words.stored(r.Revision)
 		conds.set(condReady, "True", orElse(words.ready, "Succeeded"), stored)
 		conds.set(condArtifactInStorage, "True", "Succeeded", stored)
-		conds.drop(condReconciling, condStalled, condFetchFailed, condArtifactOutdated, condStorageFailed, condSourceVerified)
+		conds.drop(condReconciling, condStalled, condFetchFailed, condArtifactOutdated, condStorageFailed, condSourceVerified, condIncludeMissing)
 		if r.Revision.Verified != "" {
 			conds.set(condSourceVerified, "True", "Succeeded", r.Revision.Verified)
 		}
 		status["observedGeneration"] = r.Generation
 	} else {
-		failedFetch(words.reasons, r, status, conds)
+		failedFetch(words, r, status, conds)
 	}
 	status["conditions"] = conds.encode()
 	setPlumb(status, "warnings", encodeWarnings(warnings))
@@ -57,12 +60,12 @@ func encodeSource(words sourceWords, r app.SourceReport, warnings []app.Warning,
 }
 
 // failedFetch keeps the artifact, so that consumers go on with it.
-func failedFetch(reasons []translation, r app.SourceReport, status map[string]any, conds *conditionSet) {
-	means := translate(reasons, r.Failure)
+func failedFetch(words sourceWords, r app.SourceReport, status map[string]any, conds *conditionSet) {
+	means := translate(words.reasons, r.Failure)
 	message := failureMessage(r.Failure)
 	conds.set(condReady, "False", means.reason, message)
-	kind := failedCondition(r.Failure)
-	for _, other := range []string{condFetchFailed, condSourceVerified} {
+	kind := orElse(words.conditions[r.Failure.Reason], failedCondition(r.Failure))
+	for _, other := range []string{condFetchFailed, condStorageFailed, condIncludeMissing, condSourceVerified} {
 		kept := other == condSourceVerified && conds.has(other, "True") // of the revision that stays
 		if other != kind && !kept {
 			conds.drop(other)

@@ -382,6 +382,11 @@ func TestEncodeGitRepository(t *testing.T) {
 		}
 		return r
 	}
+	including := func(r app.SourceReport, part app.Revision) app.SourceReport {
+		r.Of = app.Source{Submodules: true, Sparse: []string{"apps"}, Include: []app.Include{{Source: app.SourceID{Name: "x"}, From: "deploy", To: "x"}}}
+		r.Revision.Parts = []app.Revision{part}
+		return r
+	}
 	warnings := []app.Warning{{Field: "spec.frob", Message: "unknown field, ignored"}}
 	steps := []struct {
 		name    string
@@ -401,6 +406,12 @@ func TestEncodeGitRepository(t *testing.T) {
 		{"no tag", verified(look(7*time.Hour, rev2, app.Fail(app.StageFetch, app.ReasonVerifyMode, "the ref selects no tag"), "")), status.FailedStatus},
 		{"then away", verified(look(8*time.Hour, rev2, app.Fail(app.StageFetch, app.ReasonUnreachable, "no route to host"), "")), status.InProgressStatus},
 		{"not verified any more", look(9*time.Hour, rev2, nil, ""), status.CurrentStatus},
+		{"no such include", look(10*time.Hour, rev2, app.Fail(app.StageFetch, app.ReasonSourceNotFound, "source GitRepository/team/x not found"), ""), status.InProgressStatus},
+		{"include not ready", look(11*time.Hour, rev2, app.Fail(app.StageFetch, app.ReasonSourceNotReady, "source GitRepository/team/x is not ready"), ""), status.InProgressStatus},
+		{"include in the way", look(12*time.Hour, rev2, app.Fail(app.StageFetch, app.ReasonInclude, "include of GitRepository/team/x: x is there already"), ""), status.InProgressStatus},
+		{"included", including(look(13*time.Hour, rev2, nil, ""), rev1), status.CurrentStatus},
+		{"include moved", including(look(14*time.Hour, rev2, nil, ""), rev2), status.CurrentStatus},
+		{"nothing moved", including(look(15*time.Hour, rev2, nil, ""), rev2), status.CurrentStatus},
 	}
 	file := filepath.Join("testdata", "status", "gitrepository.txtar")
 	archive, err := txtar.ParseFile(file)

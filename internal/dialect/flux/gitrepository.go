@@ -1,8 +1,12 @@
 package flux
 
 import (
+	"io/fs"
 	"net/url"
+	"path"
 	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -44,16 +48,18 @@ type gitRepositorySpec struct {
 	ProxySecretRef    *localRef `json:"proxySecretRef"`
 	Ignore            *string   `json:"ignore"`
 	RecurseSubmodules bool      `json:"recurseSubmodules"`
-	Include           []struct {
-		Repository *localRef `json:"repository"`
-		FromPath   string    `json:"fromPath"`
-		ToPath     string    `json:"toPath"`
-	} `json:"include"`
-	SparseCheckout []string `json:"sparseCheckout"`
-	Suspend        bool     `json:"suspend"`
+	Include           []include `json:"include"`
+	SparseCheckout    []string  `json:"sparseCheckout"`
+	Suspend           bool      `json:"suspend"`
 
 	GitImplementation string `json:"gitImplementation"` // until v1beta2
 	AccessFrom        any    `json:"accessFrom"`        // until v1beta2
+}
+
+type include struct {
+	Repository *localRef `json:"repository"`
+	FromPath   string    `json:"fromPath"`
+	ToPath     string    `json:"toPath"`
 }
 
 type localRef struct {
@@ -97,6 +103,10 @@ func DecodeGitRepository(u *unstructured.Unstructured) (app.Source, []app.Warnin
 	}
 	warnings = append(warnings, gitRepositoryWarnings(spec)...)
 	failure := gitRepositoryFailure(spec)
+	source.Submodules = spec.RecurseSubmodules
+	if f := composition(spec, &source); f != nil {
+		failure = f
+	}
 	if v := spec.Verify; v != nil {
 		mode, ok := verifyModes[v.Mode]
 		if !ok || v.SecretRef == nil || v.SecretRef.Name == "" {
@@ -105,6 +115,48 @@ func DecodeGitRepository(u *unstructured.Unstructured) (app.Source, []app.Warnin
 		source.Verify = &mode
 	}
 	return source, warnings, failure
+}
+
+// composition says what of other repositories is put in, and which directories
+// are shown.
+func composition(spec gitRepositorySpec, source *app.Source) *app.Failure {
+	invalid := func(format string, args ...any) *app.Failure {
+		return app.Fail(app.StageSpec, app.ReasonInvalidSpec, format, args...)
+	}
+	for i, in := range spec.Include {
+		if in.Repository == nil || in.Repository.Name == "" {
+			return invalid("spec.include[%d] names no repository", i)
+		}
+		to := in.ToPath
+		if to == "" {
+			to = in.Repository.Name
+		}
+		from, okFrom := within(in.FromPath)
+		to, okTo := within(to)
+		if !okFrom || !okTo || to == "." {
+			return invalid("spec.include[%d]: fromPath and toPath must be directories below the root, without ..", i)
+		}
+		id := app.SourceID{Kind: KindGitRepository, Namespace: source.ID.Namespace, Name: in.Repository.Name}
+		source.Include = append(source.Include, app.Include{Source: id, From: from, To: to})
+		if !slices.Contains(source.Uses, id) {
+			source.Uses = append(source.Uses, id)
+		}
+	}
+	for i, dir := range spec.SparseCheckout {
+		clean, ok := within(dir)
+		if !ok {
+			return invalid("spec.sparseCheckout[%d] must be a directory of the repository, without ..", i)
+		}
+		source.Sparse = append(source.Sparse, clean)
+	}
+	return nil
+}
+
+// within cleans a path below a root, which a slash at its beginning may mean;
+// "" is the root. ok is false if it leads out.
+func within(name string) (clean string, ok bool) {
+	clean = path.Clean(strings.TrimLeft(name, "/"))
+	return clean, fs.ValidPath(clean)
 }
 
 // verifyModes are the values of spec.verify.mode.
@@ -122,7 +174,6 @@ func gitRepositoryWarnings(spec gitRepositorySpec) []app.Warning {
 	}
 	warn(spec.GitImplementation != "", "gitImplementation", "has no effect, there is one implementation")
 	warn(spec.AccessFrom != nil, "accessFrom", "has no effect, as in Flux")
-	warn(len(spec.SparseCheckout) > 0, "sparseCheckout", "has no effect, all directories are available")
 	warn(spec.ServiceAccountName != "", "serviceAccountName", "has no effect with the generic provider")
 	if u, err := url.Parse(spec.URL); err == nil && u.User != nil {
 		_, secret := u.User.Password()
@@ -142,10 +193,6 @@ func gitRepositoryFailure(spec gitRepositorySpec) *app.Failure {
 		return app.Fail(app.StageSpec, app.ReasonInvalidSpec, "spec.interval and spec.timeout must not be negative")
 	case spec.Provider != "" && spec.Provider != "generic":
 		return unsupported("provider: "+spec.Provider, "use a token or an SSH key in a Secret, with provider generic")
-	case spec.RecurseSubmodules:
-		return unsupported("recurseSubmodules", "fetch the submodule with a GitRepository of its own")
-	case len(spec.Include) > 0:
-		return unsupported("include", "deliver the other repository with a Kustomization of its own")
 	}
 	return checkURL(spec.URL)
 }

@@ -44,7 +44,8 @@ type buildDir map[string]buildEntry
 type buildEntry struct {
 	mode string // as Git writes it
 	id   plumbing.Hash
-	dir  buildDir // nil unless it is a directory
+	dir  buildDir // of a directory, unless it is as from has it
+	from *Store   // that has id
 }
 
 // Build begins one.
@@ -132,20 +133,11 @@ func (b *Build) entry(name, mode string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	dir := b.root
-	parts := strings.Split(name, "/")
-	if len(parts) > maxBuildDepth {
-		return fmt.Errorf("%s is deeper than %d directories", name, maxBuildDepth)
+	dir, base, err := b.parent(name)
+	if err != nil {
+		return err
 	}
-	for _, part := range parts[:len(parts)-1] {
-		below := dir[part].dir
-		if below == nil {
-			below = buildDir{}
-			dir[part] = buildEntry{mode: "40000", dir: below}
-		}
-		dir = below
-	}
-	dir[parts[len(parts)-1]] = buildEntry{mode: mode, id: id}
+	dir[base] = buildEntry{mode: mode, id: id}
 	return nil
 }
 
@@ -154,9 +146,11 @@ func (b *Build) Remove(name string) {
 	dir := b.root
 	parts := strings.Split(name, "/")
 	for _, part := range parts[:len(parts)-1] {
-		if dir = dir[part].dir; dir == nil {
-			return
+		below, err := b.open(dir, part)
+		if err != nil || below == nil {
+			return // what cannot be read shows when it is
 		}
+		dir = below
 	}
 	delete(dir, parts[len(parts)-1])
 }
@@ -201,7 +195,7 @@ func (b *Build) tree(dir buildDir) (plumbing.Hash, error) {
 	}
 	// Git sorts directories as if their names ended in a slash.
 	key := func(e named) string {
-		if e.dir != nil {
+		if e.mode == modeDir {
 			return e.name + "/"
 		}
 		return e.name

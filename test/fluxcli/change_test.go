@@ -163,7 +163,6 @@ Kustomization	3	1	0`)
 // create --export, piped to kubectl, and create by itself; then delete, which
 // takes along what was delivered, and the series of the metrics.
 func testCreate(t *testing.T, w *world, c *client) {
-	long, _ := w.revision()
 	w.apply(`
 apiVersion: source.toolkit.fluxcd.io/v1
 kind: GitRepository
@@ -183,7 +182,7 @@ spec:
 		SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: sourcev1.GitRepositoryKind, Name: "made"},
 	}}
 	w.repo.Write(map[string]string{"made/cm.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: made, namespace: shop}\n"}).Push("three")
-	long, _ = w.revision()
+	long, _ := w.revision()
 	if err := c.reconcile(gitRepository(), "made", false); err != nil {
 		t.Error(err)
 	}

@@ -207,6 +207,39 @@ func (w *world) ready(c *client, names ...string) {
 	}
 }
 
+// subject is a resource that is well, and what the command shows of it. One of a
+// kind that comes to be served is one more line in subjects, and a manifest in
+// resources.
+type subject struct {
+	kind              kind
+	name              string
+	revision, message string // of kind.cells and condition Ready, in full
+}
+
+// subjects are the resources in flux-system, by the latest commit.
+func (w *world) subjects() []subject {
+	head, _ := w.revision()
+	return []subject{
+		{gitRepository(), "fleet", head, "stored artifact for revision '" + head + "'"},
+		{kustomization(), "apps", head, "Applied revision: " + head},
+	}
+}
+
+// row is how a table shows a subject.
+func (s subject) row(suspended bool) string {
+	return strings.Join([]string{s.name, short(s.revision), title(suspended), "True", short(s.message)}, "\t")
+}
+
+// done is how a command that waited for it ends.
+func (s subject) done() string {
+	if s.kind.source {
+		return "✔ fetched revision " + s.revision
+	}
+	return "✔ applied revision " + s.revision
+}
+
+const header = "NAME\tREVISION\tSUSPENDED\tREADY\tMESSAGE"
+
 // is compares what a command printed.
 func is(t *testing.T, got, want string) {
 	t.Helper()

@@ -11,6 +11,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -20,6 +21,11 @@ func testCheck(t *testing.T, w *world, c *client) {
 		t.Errorf("%v\n%s", err, c.printed())
 		return
 	}
+	var stored []string
+	for _, k := range kinds() {
+		stored = append(stored, "✔ "+k.resource.GroupResource().String()+"/"+k.resource.Version)
+	}
+	slices.Sort(stored)
 	is(t, c.printed(), `
 ► checking prerequisites
 ✔ Kubernetes `+strings.TrimPrefix(w.cluster.Version, "v")+` >=1.33.0-0
@@ -30,8 +36,7 @@ func testCheck(t *testing.T, w *world, c *client) {
 ✔ plumb: deployment ready
 ► registry.example.org:5000/team/plumb:v1.2.3
 ► checking crds
-✔ gitrepositories.source.toolkit.fluxcd.io/v1
-✔ kustomizations.kustomize.toolkit.fluxcd.io/v1
+`+strings.Join(stored, "\n")+`
 ✔ all checks passed
 `)
 	elsewhere := c.in("plumb-system")
@@ -49,32 +54,48 @@ func testVersion(t *testing.T, w *world, c *client) {
 
 func testGet(t *testing.T, w *world, c *client) {
 	_, rev := w.revision()
+	child := subject{kustomization(), "child", rev, "Applied revision: " + rev}.row(false)
+	var all []string
+	for _, k := range kinds() {
+		var rows []string
+		for _, s := range w.subjects() {
+			if s.kind.name != k.name {
+				continue
+			}
+			if err := c.table(k, getOptions{name: s.name}); err != nil {
+				t.Error(err)
+			}
+			is(t, c.printed(), header+"\n"+s.row(false))
+			rows = append(rows, "flux-system\t"+strings.ToLower(k.name)+"/"+s.row(false))
+		}
+		if k.name == "Kustomization" {
+			rows = append(rows, "shop\tkustomization/"+child)
+		}
+		if len(rows) > 0 {
+			all = append(append(all, "NAMESPACE\t"+header), rows...)
+		}
+	}
+	if err := c.all(); err != nil {
+		t.Error(err)
+	}
+	is(t, c.printed(), strings.Join(all, "\n"))
 	for _, command := range []struct {
-		run  func() error
+		opts getOptions
 		want string
 	}{
-		{func() error { return c.table(kustomization(), getOptions{}) },
-			"NAME\tREVISION\tSUSPENDED\tREADY\tMESSAGE\napps\t" + rev + "\tFalse\tTrue\tApplied revision: " + rev},
-		{func() error { return c.table(gitRepository(), getOptions{}) },
-			"NAME\tREVISION\tSUSPENDED\tREADY\tMESSAGE\nfleet\t" + rev + "\tFalse\tTrue\tstored artifact for revision '" + rev + "'"},
-		{func() error { return c.table(kustomization(), getOptions{name: "nothing"}) },
-			"✗ Kustomization object 'nothing' not found in \"flux-system\" namespace"},
-		{func() error { return c.table(kustomization(), getOptions{selector: "ready=false"}) },
-			"NAME\tREVISION\tSUSPENDED\tREADY\tMESSAGE"},
-		{func() error {
-			return c.table(kustomization(), getOptions{selector: "Ready!=false", all: true, name: "child"})
-		},
-			"NAMESPACE\tNAME\tREVISION\tSUSPENDED\tREADY\tMESSAGE\nshop\tchild\t" + rev + "\tFalse\tTrue\tApplied revision: " + rev},
-		{c.all, "NAMESPACE\tNAME\tREVISION\tSUSPENDED\tREADY\tMESSAGE\n" +
-			"flux-system\tgitrepository/fleet\t" + rev + "\tFalse\tTrue\tstored artifact for revision '" + rev + "'\n" +
-			"NAMESPACE\tNAME\tREVISION\tSUSPENDED\tREADY\tMESSAGE\n" +
-			"flux-system\tkustomization/apps\t" + rev + "\tFalse\tTrue\tApplied revision: " + rev + "\n" +
-			"shop\tkustomization/child\t" + rev + "\tFalse\tTrue\tApplied revision: " + rev},
+		{getOptions{name: "nothing"}, "✗ Kustomization object 'nothing' not found in \"flux-system\" namespace"},
+		{getOptions{selector: "ready=false"}, header},
+		{getOptions{selector: "Ready!=false", all: true, name: "child"}, "NAMESPACE\t" + header + "\nshop\t" + child},
 	} {
-		if err := command.run(); err != nil {
+		if err := c.table(kustomization(), command.opts); err != nil {
 			t.Error(err)
 		}
 		is(t, c.printed(), command.want)
+	}
+	for _, r := range absent() {
+		if _, err := c.dynamic.Resource(r).List(t.Context(), metav1.ListOptions{}); !apierrors.IsNotFound(err) {
+			t.Errorf("%s is served, and no kind of the table: %v", r.Resource, err)
+		}
 	}
 }
 

@@ -48,7 +48,7 @@ func (c *Controller) Publish(ctx context.Context, r app.Report) error {
 }
 
 func (c *Controller) setApplication(u *unstructured.Unstructured) {
-	if !c.note(applicationResource, u) {
+	if !c.note(applicationResource, u) || c.ours(argo.KindApplication, u.GetNamespace(), u.GetName()) && !c.judge(applicationResource, u, c.setApplication) {
 		return
 	}
 	c.feed(applicationResource, u, func() { c.tell(u) })
@@ -61,6 +61,7 @@ func (c *Controller) tell(u *unstructured.Unstructured) {
 		return
 	}
 	spec, src := c.decodeApplication(u)
+	c.spare(u, &spec)
 	c.keep(spec.ID, src)
 	c.engine.SetApp(spec)
 }

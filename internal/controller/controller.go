@@ -17,9 +17,11 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
@@ -66,6 +68,7 @@ type Controller struct {
 	log      *slog.Logger
 	dynamic  dynamic.Interface
 	core     kubernetes.Interface
+	metadata metadata.Interface
 	recorder record.EventRecorderLogger
 	events   record.EventBroadcaster
 	argo     argo.Options
@@ -87,6 +90,7 @@ type Controller struct {
 	inline  map[app.ID]app.SourceID
 	secrets map[string]argo.SecretData
 	heeded  map[resourceKey]heededSecrets
+	spared  map[types.UID]bool // of resources that are being deleted: what they delivered stays
 	// clusters are those that secrets register; told the ones that the engine
 	// knows of.
 	clusters    []argo.Cluster
@@ -125,13 +129,17 @@ func New(opts Options) (*Controller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", config.Host, err)
 	}
+	meta, err := metadata.NewForConfigAndClient(metadata.ConfigFor(config), client)
+	if err != nil {
+		return nil, fmt.Errorf("cluster %s: %w", config.Host, err)
+	}
 	share := shard.All()
 	if opts.Shared {
 		share = shard.Share{}
 	}
 	c := &Controller{
 		share: share, reads: map[app.ID][]app.SourceID{}, running: make(chan struct{}),
-		opts: opts, log: opts.Log, dynamic: dyn, core: core,
+		opts: opts, log: opts.Log, dynamic: dyn, core: core, metadata: meta, spared: map[types.UID]bool{},
 		argo: argo.Options{ControlNamespace: opts.ControlNamespace}, inPlaceOf: newStandIn(),
 		latest:  map[resourceKey]*unstructured.Unstructured{},
 		readers: map[app.SourceID]map[app.ID]bool{}, inline: map[app.ID]app.SourceID{},
@@ -302,6 +310,7 @@ func (c *Controller) forget(gvr schema.GroupVersionResource) func(*unstructured.
 		key := keyOf(gvr, u)
 		if old := c.latest[key]; old != nil && old.GetUID() == u.GetUID() {
 			delete(c.latest, key)
+			delete(c.spared, u.GetUID())
 			c.writes.Delete(key)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/dialect/flux"
 	"plumb.dev/plumb/internal/object"
+	"plumb.dev/plumb/internal/sandbox"
 	"plumb.dev/plumb/internal/sandbox/sandboxtest"
 )
 
@@ -78,7 +79,11 @@ func (e *told) Start()                {}
 
 func newController(t *testing.T) (*Controller, *told, string) {
 	t.Helper()
-	cluster := sandboxtest.Cluster(t)
+	return newControllerOf(t, sandboxtest.Cluster(t))
+}
+
+func newControllerOf(t *testing.T, cluster *sandbox.Cluster) (*Controller, *told, string) {
+	t.Helper()
 	c, err := New(Options{Config: sandboxtest.RESTConfig(t, cluster), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

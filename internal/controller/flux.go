@@ -28,6 +28,10 @@ func (c *Controller) setKustomization(u *unstructured.Unstructured) {
 		})
 		return
 	}
+	if !c.judge(kustomizationResource, u, c.setKustomization) {
+		return
+	}
+	c.spare(u, &spec)
 	if u.GetDeletionTimestamp() == nil && !slices.Contains(u.GetFinalizers(), flux.Finalizer) && !spec.Suspend {
 		// Nothing is delivered before the finalizer is there: deleting the
 		// resource must find what it delivered. The answer comes by the watch.

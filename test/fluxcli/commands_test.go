@@ -66,6 +66,11 @@ func (c *client) table(k kind, opts getOptions) error {
 		if cond := apimeta.FindStatusCondition(o.GetConditions(), fluxmeta.ReadyCondition); cond != nil {
 			ready, message = string(cond.Status), cond.Message
 		}
+		if k.static != nil {
+			if text, static := k.static(o); static {
+				ready, message = "True", text
+			}
+		}
 		row = append(append(append(row, name), k.cells(o)...), title(k.suspended(o)), ready, short(message))
 		c.printf("%s", strings.Join(row, "\t"))
 	}
@@ -112,13 +117,19 @@ func (c *client) reconcile(k kind, name string, withSource bool) error {
 	if k.suspended(o) {
 		return errors.New("resource is suspended")
 	}
+	if k.static != nil {
+		if _, static := k.static(o); static {
+			c.printf("✔ reconciliation not supported by the object")
+			return nil
+		}
+	}
 	if withSource {
 		from, namespace, source := k.sourceOf(o)
 		if namespace == "" {
 			namespace = c.namespace
 		}
 		first := c.in(namespace)
-		err := first.reconcile(from, source, false)
+		err := first.reconcile(from, source, from.sourceOf != nil)
 		c.out.WriteString(first.printed())
 		if err != nil {
 			return err

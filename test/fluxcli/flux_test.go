@@ -184,9 +184,9 @@ func (w *world) runWith(stdin string, args ...string) string {
 	return string(out)
 }
 
-func (w *world) apply(manifests string) {
+func (w *world) apply(manifests string, flags ...string) {
 	w.t.Helper()
-	w.runWith(manifests, "apply", "--server-side", "-f", "-")
+	w.runWith(manifests, append([]string{"apply", "--server-side", "-f", "-"}, flags...)...)
 }
 
 // revision is the head of the repository as statuses name it, and as tables do.
@@ -207,6 +207,39 @@ func (w *world) ready(c *client, names ...string) {
 	}
 }
 
+// subject is a resource that is well, and what the command shows of it. One of a
+// kind that comes to be served is one more line in subjects, and a manifest in
+// resources.
+type subject struct {
+	kind              kind
+	name              string
+	revision, message string // of kind.cells and condition Ready, in full
+}
+
+// subjects are the resources in flux-system, by the latest commit.
+func (w *world) subjects() []subject {
+	head, _ := w.revision()
+	return []subject{
+		{gitRepository(), "fleet", head, "stored artifact for revision '" + head + "'"},
+		{kustomization(), "apps", head, "Applied revision: " + head},
+	}
+}
+
+// row is how a table shows a subject.
+func (s subject) row(suspended bool) string {
+	return strings.Join([]string{s.name, short(s.revision), title(suspended), "True", short(s.message)}, "\t")
+}
+
+// done is how a command that waited for it ends.
+func (s subject) done() string {
+	if s.kind.source {
+		return "✔ fetched revision " + s.revision
+	}
+	return "✔ applied revision " + s.revision
+}
+
+const header = "NAME\tREVISION\tSUSPENDED\tREADY\tMESSAGE"
+
 // is compares what a command printed.
 func is(t *testing.T, got, want string) {
 	t.Helper()
@@ -215,211 +248,23 @@ func is(t *testing.T, got, want string) {
 	}
 }
 
+// TestFlux runs the commands, one after the other, on one installation.
 func TestFlux(t *testing.T) {
 	w := begin(t)
 	w.apply(fmt.Sprintf(resources, w.repo.URL))
 	w.ready(w.flux, "apps")
 	w.ready(w.flux.in("shop"), "child")
-	for name, test := range map[string]func(*testing.T, *world, *client){
-		"check": testCheck, "version": testVersion,
-	} {
-		t.Run(name, func(t *testing.T) { test(t, w, w.flux.with(t)) })
-	}
-	t.Run("get", func(t *testing.T) { testGet(t, w, w.flux.with(t)) })
-	t.Run("reconcile", func(t *testing.T) { testReconcile(t, w, w.flux.with(t)) })
-	t.Run("suspend", func(t *testing.T) { testSuspend(t, w, w.flux.with(t)) })
-	t.Run("failures", func(t *testing.T) { testFailures(t, w, w.flux.with(t)) })
-}
-
-func testCheck(t *testing.T, w *world, c *client) {
-	w.run("-n", "flux-system", "rollout", "status", "deployment/plumb", "--timeout=90s")
-	if err := c.check(); err != nil {
-		t.Errorf("%v\n%s", err, c.printed())
-		return
-	}
-	is(t, c.printed(), `
-► checking prerequisites
-✔ Kubernetes `+strings.TrimPrefix(w.cluster.Version, "v")+` >=1.33.0-0
-► checking version in cluster
-✔ distribution: flux-v2.9.0
-✔ bootstrapped: false
-► checking controllers
-✔ plumb: deployment ready
-► registry.example.org:5000/team/plumb:v1.2.3
-► checking crds
-✔ gitrepositories.source.toolkit.fluxcd.io/v1
-✔ kustomizations.kustomize.toolkit.fluxcd.io/v1
-✔ all checks passed
-`)
-	elsewhere := c.in("plumb-system")
-	if err := elsewhere.check(); err == nil {
-		t.Errorf("an installation in another namespace is found:\n%s", elsewhere.printed())
-	}
-}
-
-func testVersion(t *testing.T, w *world, c *client) {
-	if err := c.version(); err != nil {
-		t.Error(err)
-	}
-	is(t, c.printed(), "distribution: flux-v2.9.0\nplumb: v1.2.3")
-}
-
-func testGet(t *testing.T, w *world, c *client) {
-	_, rev := w.revision()
-	for _, command := range []struct {
-		run  func() error
-		want string
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *world, *client)
 	}{
-		{func() error { return c.table(kustomization(), getOptions{}) },
-			"NAME\tREVISION\tSUSPENDED\tREADY\tMESSAGE\napps\t" + rev + "\tFalse\tTrue\tApplied revision: " + rev},
-		{func() error { return c.table(gitRepository(), getOptions{}) },
-			"NAME\tREVISION\tSUSPENDED\tREADY\tMESSAGE\nfleet\t" + rev + "\tFalse\tTrue\tstored artifact for revision '" + rev + "'"},
-		{func() error { return c.table(kustomization(), getOptions{name: "nothing"}) },
-			"✗ Kustomization object 'nothing' not found in \"flux-system\" namespace"},
-		{func() error { return c.table(kustomization(), getOptions{selector: "ready=false"}) },
-			"NAME\tREVISION\tSUSPENDED\tREADY\tMESSAGE"},
-		{func() error {
-			return c.table(kustomization(), getOptions{selector: "Ready!=false", all: true, name: "child"})
-		},
-			"NAMESPACE\tNAME\tREVISION\tSUSPENDED\tREADY\tMESSAGE\nshop\tchild\t" + rev + "\tFalse\tTrue\tApplied revision: " + rev},
-		{c.all, "NAMESPACE\tNAME\tREVISION\tSUSPENDED\tREADY\tMESSAGE\n" +
-			"flux-system\tgitrepository/fleet\t" + rev + "\tFalse\tTrue\tstored artifact for revision '" + rev + "'\n" +
-			"NAMESPACE\tNAME\tREVISION\tSUSPENDED\tREADY\tMESSAGE\n" +
-			"flux-system\tkustomization/apps\t" + rev + "\tFalse\tTrue\tApplied revision: " + rev + "\n" +
-			"shop\tkustomization/child\t" + rev + "\tFalse\tTrue\tApplied revision: " + rev},
+		// What only reads comes first.
+		{"check", testCheck}, {"version", testVersion}, {"get", testGet}, {"tree", testTree}, {"trace", testTrace},
+		{"events", testEvents}, {"diff", testDiff}, {"export", testExport}, {"debug", testDebug}, {"logs", testLogs},
+		{"metrics", testMetrics},
+		{"reconcile", testReconcile}, {"suspend", testSuspend}, {"create", testCreate}, {"failures", testFailures},
+		{"migrate", testMigrate}, {"uninstall", testUninstall},
 	} {
-		if err := command.run(); err != nil {
-			t.Error(err)
-		}
-		is(t, c.printed(), command.want)
-	}
-}
-
-func testReconcile(t *testing.T, w *world, c *client) {
-	w.repo.Write(map[string]string{"child/settings.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: shop}\ndata: {a: c}\n"}).Push("two")
-	long, _ := w.revision()
-	if err := c.reconcile(kustomization(), "apps", true); err != nil {
-		t.Error(err)
-	}
-	is(t, c.printed(), `
-► annotating GitRepository fleet in flux-system namespace
-✔ GitRepository annotated
-◎ waiting for GitRepository reconciliation
-✔ fetched revision `+long+`
-► annotating Kustomization apps in flux-system namespace
-✔ Kustomization annotated
-◎ waiting for Kustomization reconciliation
-✔ applied revision `+long)
-	for range 2 { // the second time there is nothing to do, and still an answer
-		if err := c.reconcile(gitRepository(), "fleet", false); err != nil {
-			t.Error(err)
-		}
-		is(t, c.printed(), `
-► annotating GitRepository fleet in flux-system namespace
-✔ GitRepository annotated
-◎ waiting for GitRepository reconciliation
-✔ fetched revision `+long)
-	}
-	child := c.in("shop")
-	if err := child.reconcile(kustomization(), "child", false); err != nil {
-		t.Error(err)
-	}
-	if got := child.printed(); !strings.HasSuffix(got, "✔ applied revision "+long+"\n") {
-		t.Errorf("printed\n%s", got)
-	}
-}
-
-func testSuspend(t *testing.T, w *world, c *client) {
-	long, rev := w.revision()
-	for _, s := range []struct {
-		kind    kind
-		name    string
-		message string
-	}{
-		{kustomization(), "apps", "Applied revision: " + rev},
-		{gitRepository(), "fleet", "stored artifact for revision '" + rev + "'"},
-	} {
-		if err := c.suspend(s.kind, s.name); err != nil {
-			t.Fatal(err)
-		}
-		is(t, c.printed(), fmt.Sprintf("► suspending %[1]s %[2]s in flux-system namespace\n✔ %[1]s suspended", s.kind.human, s.name))
-		if err := c.table(s.kind, getOptions{name: s.name}); err != nil {
-			t.Error(err)
-		}
-		is(t, c.printed(), "NAME\tREVISION\tSUSPENDED\tREADY\tMESSAGE\n"+s.name+"\t"+rev+"\tTrue\tTrue\t"+s.message)
-		if err := c.reconcile(s.kind, s.name, false); err == nil || err.Error() != "resource is suspended" {
-			t.Errorf("reconcile of what is suspended: %v", err)
-		}
-		if err := c.resume(s.kind, s.name); err != nil {
-			t.Fatalf("%s %s: %v\n%s", s.kind.name, s.name, err, w.logged())
-		}
-		is(t, c.printed(), fmt.Sprintf(`
-► resuming %[1]s %[2]s in flux-system namespace
-✔ %[1]s resumed
-◎ waiting for %[3]s reconciliation
-✔ %[3]s %[2]s reconciliation completed
-✔ %[4]s %[5]s`, s.kind.human, s.name, s.kind.name, map[bool]string{true: "fetched revision", false: "applied revision"}[s.kind.source], long))
-	}
-}
-
-// What fails is answered too: the command finds the request handled, and says
-// what is wrong as soon as it has given up waiting.
-func testFailures(t *testing.T, w *world, c *client) {
-	c.timeout = 5 * time.Second
-	w.apply(`
-apiVersion: kustomize.toolkit.fluxcd.io/v1
-kind: Kustomization
-metadata: {name: broken, namespace: flux-system}
-spec: {interval: 1h, path: ./broken, prune: true, sourceRef: {kind: GitRepository, name: fleet}}
----
-apiVersion: source.toolkit.fluxcd.io/v1
-kind: GitRepository
-metadata: {name: away, namespace: flux-system}
-spec: {url: "` + strings.Replace(w.repo.URL, "fleet", "away", 1) + `", interval: 1h}
----
-apiVersion: source.toolkit.fluxcd.io/v1
-kind: GitRepository
-metadata: {name: stalled, namespace: flux-system}
-spec: {url: "https://example.org:port/", interval: 1h}
-`)
-	for _, f := range []struct {
-		kind    kind
-		name    string
-		stalled bool // then the command says so at once
-		message string
-	}{
-		{kustomization(), "broken", false, "broken/pod.yaml"},
-		{gitRepository(), "away", false, "away"},
-		{gitRepository(), "stalled", true, ""},
-	} {
-		o, _, err := c.get(f.kind, f.name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		before := f.kind.handled(o)
-		err = c.reconcile(f.kind, f.name, false)
-		if err == nil {
-			t.Errorf("%s %s is reconciled:\n%s", f.kind.name, f.name, c.printed())
-			continue
-		}
-		if stopped := strings.Contains(err.Error(), "deadline"); stopped == f.stalled {
-			t.Errorf("%s %s: %v", f.kind.name, f.name, err)
-		}
-		if o, _, err = c.get(f.kind, f.name); err != nil {
-			t.Fatal(err)
-		}
-		if f.kind.handled(o) == before {
-			t.Errorf("%s %s: the request is not marked as handled: %+v", f.kind.name, f.name, o)
-		}
-		c.printed()
-		if err := c.table(f.kind, getOptions{name: f.name, selector: "ready=false"}); err != nil {
-			t.Error(err)
-		}
-		if got := c.printed(); !strings.Contains(got, "\tFalse\tFalse\t") || !strings.Contains(got, f.message) {
-			t.Errorf("%s %s: printed\n%s", f.kind.name, f.name, got)
-		}
-		if err := c.remove(f.kind, f.name); err != nil {
-			t.Error(err)
-		}
+		t.Run(test.name, func(t *testing.T) { test.run(t, w, w.flux.with(t)) })
 	}
 }

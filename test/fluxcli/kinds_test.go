@@ -1,13 +1,16 @@
 package fluxcli
 
 import (
-	"fmt"
 	"slices"
 
+	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"plumb.dev/plumb/api"
 )
 
 // object is what all types of the command have.
@@ -17,7 +20,8 @@ type object interface {
 }
 
 // kind is a kind of resources that the command knows, with the types that it is
-// compiled with. A kind that Plumb comes to serve is one more entry in kinds.
+// compiled with. Which of them there are follows from the definitions that Plumb
+// brings.
 type kind struct {
 	name     string // "Kustomization"
 	human    string // "kustomization", as messages call it
@@ -36,6 +40,9 @@ type kind struct {
 	// sourceOf is what --with-source reconciles before.
 	sourceOf func(object) (k kind, namespace, name string)
 	stored   func(object) int64 // bytes, for `flux stats`
+	// static tells of what nobody reconciles, and what it is said to be; nil for
+	// a kind of which that is never so.
+	static func(object) (message string, is bool)
 }
 
 // source makes the entry of a kind of sources.
@@ -66,17 +73,88 @@ type sourceStatus struct {
 	handled  string
 }
 
+func statusOf(a *fluxmeta.Artifact, observed int64, handled string) sourceStatus {
+	s := sourceStatus{observed: observed, handled: handled}
+	if a != nil {
+		s.revision = a.Revision
+		if a.Size != nil {
+			s.size = *a.Size
+		}
+	}
+	return s
+}
+
 func gitRepository() kind {
 	return source("GitRepository", "source git", "gitrepositories", func(o *sourcev1.GitRepository) (bool, sourceStatus) {
-		s := sourceStatus{observed: o.Status.ObservedGeneration, handled: o.Status.LastHandledReconcileAt}
-		if a := o.Status.Artifact; a != nil {
-			s.revision = a.Revision
-			if a.Size != nil {
-				s.size = *a.Size
-			}
-		}
-		return o.Spec.Suspend, s
+		return o.Spec.Suspend, statusOf(o.Status.Artifact, o.Status.ObservedGeneration, o.Status.LastHandledReconcileAt)
 	})
+}
+
+func ociRepository() kind {
+	return source("OCIRepository", "source oci", "ocirepositories", func(o *sourcev1.OCIRepository) (bool, sourceStatus) {
+		return o.Spec.Suspend, statusOf(o.Status.Artifact, o.Status.ObservedGeneration, o.Status.LastHandledReconcileAt)
+	})
+}
+
+func bucket() kind {
+	return source("Bucket", "source bucket", "buckets", func(o *sourcev1.Bucket) (bool, sourceStatus) {
+		return o.Spec.Suspend, statusOf(o.Status.Artifact, o.Status.ObservedGeneration, o.Status.LastHandledReconcileAt)
+	})
+}
+
+// externalArtifact has neither suspend nor requests.
+func externalArtifact() kind {
+	return source("ExternalArtifact", "source external", "externalartifacts", func(o *sourcev1.ExternalArtifact) (bool, sourceStatus) {
+		return false, statusOf(o.Status.Artifact, o.Generation, "")
+	})
+}
+
+func helmRepository() kind {
+	k := source("HelmRepository", "source helm", "helmrepositories", func(o *sourcev1.HelmRepository) (bool, sourceStatus) {
+		return o.Spec.Suspend, statusOf(o.Status.Artifact, o.Status.ObservedGeneration, o.Status.LastHandledReconcileAt)
+	})
+	k.static = func(o object) (string, bool) {
+		return "Helm repository is Ready", o.(*sourcev1.HelmRepository).Spec.Type == sourcev1.HelmRepositoryTypeOCI
+	}
+	return k
+}
+
+func helmChart() kind {
+	k := source("HelmChart", "source chart", "helmcharts", func(o *sourcev1.HelmChart) (bool, sourceStatus) {
+		return o.Spec.Suspend, statusOf(o.Status.Artifact, o.Status.ObservedGeneration, o.Status.LastHandledReconcileAt)
+	})
+	k.sourceOf = func(o object) (kind, string, string) {
+		ref := o.(*sourcev1.HelmChart).Spec.SourceRef
+		return sourceKind(ref.Kind), o.GetNamespace(), ref.Name
+	}
+	return k
+}
+
+func helmRelease() kind {
+	hr := func(o object) *helmv2.HelmRelease { return o.(*helmv2.HelmRelease) }
+	revision := func(o object) string {
+		if latest := hr(o).Status.History.Latest(); latest != nil {
+			return latest.ChartVersion
+		}
+		return hr(o).Status.LastAttemptedRevision
+	}
+	return kind{
+		name: "HelmRelease", human: "helmrelease",
+		resource:  schema.GroupVersionResource{Group: helmv2.GroupVersion.Group, Version: "v2", Resource: "helmreleases"},
+		typed:     func() object { return &helmv2.HelmRelease{} },
+		columns:   []string{"REVISION"},
+		cells:     func(o object) []string { return []string{short(revision(o))} },
+		suspended: func(o object) bool { return hr(o).Spec.Suspend },
+		observed:  func(o object) int64 { return hr(o).Status.ObservedGeneration },
+		handled:   func(o object) string { return hr(o).Status.LastHandledReconcileAt },
+		success:   func(o object) string { return "applied revision " + revision(o) },
+		sourceOf: func(o object) (kind, string, string) {
+			if ref := hr(o).Spec.ChartRef; ref != nil {
+				return sourceKind(ref.Kind), ref.Namespace, ref.Name
+			}
+			return helmChart(), hr(o).Spec.Chart.Spec.SourceRef.Namespace, o.GetNamespace() + "-" + o.GetName()
+		},
+	}
 }
 
 func kustomization() kind {
@@ -93,18 +171,27 @@ func kustomization() kind {
 		success:   func(o object) string { return "applied revision " + ks(o).Status.LastAppliedRevision },
 		sourceOf: func(o object) (kind, string, string) {
 			ref := ks(o).Spec.SourceRef
-			for _, k := range kinds() {
-				if k.source && k.name == ref.Kind {
-					return k, ref.Namespace, ref.Name
-				}
-			}
-			panic(fmt.Sprintf("source of kind %s", ref.Kind))
+			return sourceKind(ref.Kind), ref.Namespace, ref.Name
 		},
 	}
 }
 
-// kinds are those that Plumb serves and works on.
-func kinds() []kind { return []kind{gitRepository(), kustomization()} }
+func sourceKind(name string) kind {
+	for _, k := range []kind{gitRepository(), ociRepository(), bucket(), helmRepository(), helmChart(), externalArtifact()} {
+		if k.name == name {
+			return k
+		}
+	}
+	panic("no source is of kind " + name)
+}
+
+// kinds are those that Plumb serves, in the order of the command.
+func kinds() []kind {
+	served := api.Names()
+	return slices.DeleteFunc([]kind{
+		gitRepository(), ociRepository(), helmRepository(), helmChart(), bucket(), externalArtifact(), kustomization(), helmRelease(),
+	}, func(k kind) bool { return !slices.Contains(served, k.resource.GroupResource().String()) })
+}
 
 // known are the resources that the command is compiled with.
 func known() []schema.GroupVersionResource {

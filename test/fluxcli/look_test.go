@@ -1,0 +1,336 @@
+package fluxcli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	cliobject "github.com/fluxcd/cli-utils/pkg/object"
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	fluxmeta "github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/yaml"
+)
+
+// tree is `flux tree kustomization`, with --compact.
+func (c *client) tree(name string, compact bool) error {
+	c.printf("Kustomization/%s/%s", c.namespace, name)
+	return c.branch(name, compact, "")
+}
+
+func (c *client) branch(name string, compact bool, indent string) error {
+	o, _, err := c.get(kustomization(), name)
+	if err != nil {
+		return fmt.Errorf("failed to find object: %w", err)
+	}
+	inventory := o.(*kustomizev1.Kustomization).Status.Inventory
+	if inventory == nil {
+		return nil
+	}
+	for _, entry := range inventory.Entries {
+		id, err := cliobject.ParseObjMetadata(entry.ID)
+		if err != nil {
+			return err
+		}
+		if compact && !strings.Contains(id.GroupKind.Group, "toolkit.fluxcd.io") {
+			continue
+		}
+		path := []string{id.GroupKind.Kind, id.Namespace, id.Name}
+		c.printf("%s├── %s", indent, strings.Join(slices.DeleteFunc(path, func(s string) bool { return s == "" }), "/"))
+		if id.GroupKind.Kind == "Kustomization" && id.GroupKind.Group == kustomizev1.GroupVersion.Group {
+			nested := c.in(id.Namespace)
+			err := nested.branch(id.Name, compact, indent+"│   ")
+			c.out.WriteString(nested.printed())
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// trace is `flux trace`: from an object, or its owner, to what delivers it.
+func (c *client) trace(resource schema.GroupVersionResource, name string) error {
+	u, err := c.dynamic.Resource(resource).Namespace(c.namespace).Get(c.t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	ns, ks, err := c.managedBy(u)
+	if err != nil {
+		return err
+	}
+	at := c.in(ns)
+	o, _, err := at.get(kustomization(), ks)
+	if err != nil {
+		return fmt.Errorf("failed to find kustomization: %w", err)
+	}
+	k := o.(*kustomizev1.Kustomization)
+	c.printf("Object: %s/%s", u.GetKind(), u.GetName())
+	c.printf("Namespace: %s", u.GetNamespace())
+	c.printf("Status: Managed by Flux\n---")
+	c.printf("Kustomization: %s\nNamespace: %s\nPath: %s\nRevision: %s", k.Name, k.Namespace, k.Spec.Path, k.Status.LastAppliedRevision)
+	c.readiness(k)
+	from := c.in(ns)
+	if k.Spec.SourceRef.Namespace != "" {
+		from = c.in(k.Spec.SourceRef.Namespace)
+	}
+	o, _, err = from.get(gitRepository(), k.Spec.SourceRef.Name)
+	if err != nil {
+		return fmt.Errorf("failed to find GitRepository: %w", err)
+	}
+	g := o.(*sourcev1.GitRepository)
+	c.printf("---\nGitRepository: %s\nNamespace: %s\nBranch: %s", g.Name, g.Namespace, g.Spec.Reference.Branch)
+	if g.Status.Artifact != nil {
+		c.printf("Revision: %s", g.Status.Artifact.Revision)
+	}
+	c.readiness(g)
+	return nil
+}
+
+func (c *client) readiness(o object) {
+	ready := apimeta.FindStatusCondition(o.GetConditions(), fluxmeta.ReadyCondition)
+	switch {
+	case ready == nil:
+		c.printf("Status: Unknown")
+	case ready.LastTransitionTime.IsZero():
+		c.printf("Status: Last reconciled at no time")
+	default:
+		c.printf("Status: Last reconciled\nMessage: %s", ready.Message)
+	}
+}
+
+// managedBy follows owners up to an object with the labels of a Kustomization.
+func (c *client) managedBy(u *unstructured.Unstructured) (namespace, name string, err error) {
+	const group = "kustomize.toolkit.fluxcd.io"
+	if name := u.GetLabels()[group+"/name"]; name != "" {
+		return u.GetLabels()[group+"/namespace"], name, nil
+	}
+	for _, ref := range u.GetOwnerReferences() {
+		gv, err := schema.ParseGroupVersion(ref.APIVersion)
+		if err != nil {
+			return "", "", err
+		}
+		resource, _ := apimeta.UnsafeGuessKindToResource(gv.WithKind(ref.Kind))
+		owner, err := c.dynamic.Resource(resource).Namespace(u.GetNamespace()).Get(c.t.Context(), ref.Name, metav1.GetOptions{})
+		if err != nil {
+			return "", "", err
+		}
+		if namespace, name, err := c.managedBy(owner); err == nil {
+			return namespace, name, nil
+		}
+	}
+	return "", "", fmt.Errorf("object not managed by Flux")
+}
+
+// events is `flux events --for <kind>/<name>`: those of the object and of its
+// source, oldest first.
+func (c *client) events(k kind, name string) ([]corev1.Event, error) {
+	o, _, err := c.get(k, name)
+	if err != nil {
+		return nil, err
+	}
+	out, err := c.eventsOf(c.namespace, k.name, name)
+	if err != nil {
+		return nil, err
+	}
+	if k.sourceOf != nil {
+		from, namespace, source := k.sourceOf(o)
+		if namespace == "" {
+			namespace = c.namespace
+		}
+		more, err := c.eventsOf(namespace, from.name, source)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, more...)
+	}
+	slices.SortStableFunc(out, func(a, b corev1.Event) int { return seen(a).Compare(seen(b)) })
+	for _, e := range out {
+		c.printf("%s\t%s\t%s\t%s/%s\t%s", age(e), e.Type, e.Reason, e.InvolvedObject.Kind, e.InvolvedObject.Name, e.Message)
+	}
+	return out, nil
+}
+
+func (c *client) eventsOf(namespace, kind, name string) ([]corev1.Event, error) {
+	selector := fields.AndSelectors(fields.OneTermEqualSelector("involvedObject.kind", kind), fields.OneTermEqualSelector("involvedObject.name", name))
+	list, err := c.core.CoreV1().Events(namespace).List(c.t.Context(), metav1.ListOptions{FieldSelector: selector.String(), Limit: 500})
+	if err != nil {
+		return nil, err
+	}
+	return list.Items, nil
+}
+
+// seen is when an event was last seen, from whichever field tells.
+func seen(e corev1.Event) time.Time {
+	switch {
+	case e.Series != nil:
+		return e.Series.LastObservedTime.Time
+	case !e.LastTimestamp.IsZero():
+		return e.LastTimestamp.Time
+	}
+	return e.EventTime.Time
+}
+
+func age(e corev1.Event) string {
+	if seen(e).IsZero() {
+		return "<unknown>"
+	}
+	return "some time"
+}
+
+// export is `flux export`: what the resource was made from, in the type of the
+// command.
+func (c *client) export(k kind, name string) (string, error) {
+	o, u, err := c.get(k, name)
+	if err != nil {
+		return "", err
+	}
+	data, err := json.Marshal(o)
+	if err != nil {
+		return "", err
+	}
+	var all map[string]any
+	if err := json.Unmarshal(data, &all); err != nil {
+		return "", err
+	}
+	meta := map[string]any{"name": o.GetName(), "namespace": o.GetNamespace()}
+	if l := o.GetLabels(); len(l) > 0 {
+		meta["labels"] = l
+	}
+	if a := o.GetAnnotations(); len(a) > 0 {
+		meta["annotations"] = a
+	}
+	text, err := yaml.Marshal(map[string]any{"apiVersion": u.GetAPIVersion(), "kind": u.GetKind(), "metadata": meta, "spec": all["spec"]})
+	return "---\n" + string(text), err
+}
+
+// debugVariables is `flux debug ks --show-vars`.
+func (c *client) debugVariables(name string) error {
+	o, _, err := c.get(kustomization(), name)
+	if err != nil {
+		return err
+	}
+	vars := map[string]string{}
+	build := o.(*kustomizev1.Kustomization).Spec.PostBuild
+	for _, ref := range build.SubstituteFrom {
+		switch ref.Kind {
+		case "ConfigMap":
+			from, err := c.core.CoreV1().ConfigMaps(c.namespace).Get(c.t.Context(), ref.Name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			for key, value := range from.Data {
+				vars[key] = strings.ReplaceAll(value, "\n", "")
+			}
+		case "Secret":
+			from, err := c.core.CoreV1().Secrets(c.namespace).Get(c.t.Context(), ref.Name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			for key, value := range from.Data {
+				vars[key] = strings.ReplaceAll(string(value), "\n", "")
+			}
+		}
+	}
+	for key, value := range build.Substitute {
+		vars[key] = strings.ReplaceAll(value, "\n", "")
+	}
+	var lines []string
+	for key, value := range vars {
+		lines = append(lines, key+"="+value)
+	}
+	slices.Sort(lines)
+	c.printf("%s", strings.Join(lines, "\n"))
+	return nil
+}
+
+// debugStatus is `flux debug ks --show-status`.
+func (c *client) debugStatus(name string) error {
+	o, _, err := c.get(kustomization(), name)
+	if err != nil {
+		return err
+	}
+	text, err := yaml.Marshal(o.(*kustomizev1.Kustomization).Status)
+	c.printf("%s", text)
+	return err
+}
+
+// logLine is what `flux logs` reads of a line.
+type logLine struct {
+	Timestamp string `json:"ts"`
+	Level     string `json:"level"`
+	Message   string `json:"msg"`
+	Error     string `json:"error,omitempty"`
+	Logger    string `json:"logger"`
+	Kind      string `json:"controllerKind,omitempty"`
+	Name      string `json:"name,omitempty"`
+	Namespace string `json:"namespace,omitempty"`
+}
+
+// logs is `flux logs -A --kind … --name … --level …`. It ends at the first line
+// that begins like JSON and is none.
+func (c *client) logs(log string, wanted logLine) error {
+	for line := range strings.Lines(log) {
+		if !strings.HasPrefix(line, "{") {
+			continue
+		}
+		var l logLine
+		if err := json.Unmarshal([]byte(line), &l); err != nil {
+			return fmt.Errorf("parse error: %w in %s", err, line)
+		}
+		if wanted.Kind != "" && !strings.EqualFold(wanted.Kind, l.Kind) || wanted.Name != "" && !strings.EqualFold(wanted.Name, l.Name) || wanted.Level != "" && wanted.Level != l.Level {
+			continue
+		}
+		at, err := time.Parse(time.RFC3339, l.Timestamp)
+		if err != nil || at.IsZero() {
+			return fmt.Errorf("%q is no time", l.Timestamp)
+		}
+		subject := l.Kind
+		if l.Name != "" {
+			subject += "/" + l.Name + "." + l.Namespace
+		}
+		c.printf("%s %s - %s %s", l.Level, subject, l.Message, l.Error)
+	}
+	return nil
+}
+
+// create is what `flux create` does with an object that it made: create it, or
+// bring its spec up to date, and wait.
+func (c *client) create(k kind, o object, apiVersion string) error {
+	data, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	u := &unstructured.Unstructured{}
+	var content map[string]any
+	if err := json.Unmarshal(data, &content); err != nil {
+		return err
+	}
+	delete(content, "status")
+	u.Object = content
+	u.SetAPIVersion(apiVersion)
+	u.SetKind(k.name)
+	c.printf("✚ generating %s", k.human)
+	c.printf("► applying %s", k.human)
+	if _, err := c.dynamic.Resource(k.resource).Namespace(c.namespace).Create(context.Background(), u, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	c.printf("✔ %s created", k.human)
+	c.printf("◎ waiting for %s reconciliation", k.human)
+	done, err := c.poll(k, o.GetName(), objectReady(k))
+	if err != nil {
+		return err
+	}
+	c.printf("✔ %s %s is ready", k.human, o.GetName())
+	c.printf("✔ %s", k.success(done))
+	return nil
+}

@@ -30,6 +30,9 @@ type Spec struct {
 	Source SourceID
 	Render Render
 	Target Target
+	// Release, if set, delivers by Helm; Render is not looked at. Nil: objects
+	// are rendered and applied.
+	Release *Release
 
 	// FieldManager is the name under which the app's objects are written.
 	FieldManager string

@@ -79,6 +79,9 @@ type ReleaseValues struct {
 	Literal    bool       // takes the text at TargetPath as it is, without escapes or types
 }
 
+// Describe names the source for messages.
+func (v ReleaseValues) Describe() string { return v.Ref.String() + ", key " + v.Key }
+
 // CRDPolicy is what becomes of the CustomResourceDefinitions that a chart has
 // outside of its templates.
 type CRDPolicy string

@@ -12,14 +12,31 @@ package release
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"log"
 	"log/slog"
+	"net/http"
 	"time"
 
+	"helm.sh/helm/v4/pkg/kube"
 	"k8s.io/client-go/rest"
 
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/object"
 )
+
+// FieldManager is the name under which Flux has Helm write objects. With the
+// same one nothing changes hands when Plumb takes over.
+const FieldManager = "helm-controller"
+
+// Prepare sets what Helm keeps for the whole process: the field manager, and the
+// standard logger, to which Helm prints values and which is silenced. It is
+// called once, before the first Client, where everything is wired.
+func Prepare() {
+	kube.ManagedFieldsManager = FieldManager
+	log.SetOutput(io.Discard)
+}
 
 // Options opens a Client.
 type Options struct {
@@ -33,9 +50,11 @@ type Options struct {
 // Client works on the releases of one cluster, as one identity. It may be used
 // for several releases at a time, but never for one release twice at a time.
 type Client struct {
-	config *rest.Config
-	log    *slog.Logger
-	now    func() time.Time
+	config    *rest.Config // with nothing but transport to get through by
+	transport http.RoundTripper
+	catalog   *catalog
+	log       *slog.Logger
+	now       func() time.Time
 }
 
 // Open makes a Client. It does not connect.
@@ -43,63 +62,40 @@ func Open(o Options) (*Client, error) {
 	if o.Config == nil {
 		return nil, errors.New("a release client needs a connection")
 	}
-	c := &Client{config: rest.CopyConfig(o.Config), log: o.Logger, now: o.Now}
+	c := &Client{log: o.Logger, now: o.Now}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	if c.now == nil {
 		c.now = time.Now
 	}
-	return c, nil
-}
-
-// Stored is one revision in Helm's storage.
-type Stored struct {
-	// Snapshot is what is remembered of it, without tests, OCI digest and
-	// action, which Helm does not store.
-	Snapshot app.ReleaseSnapshot
-}
-
-// Manifest gives the objects that the revision delivers: no hooks, no CRDs of
-// the chart's crds directory. They have the labels and annotations by which
-// Helm marks what is its own, and no namespace where the chart gave none.
-func (s *Stored) Manifest() ([]object.Object, error) { return nil, errUnwritten }
-
-var errUnwritten = app.Fail(app.StageSpec, app.ReasonUnsupported, "Helm releases are not carried out by this build")
-
-// Storage is what Helm's storage holds of a release, as far as a decision
-// needs it.
-type Storage struct {
-	Last *Stored // the newest revision; nil: there is none
-	// Known: Last is as the newest snapshot of the memory tells.
-	Known bool
-	// Target is the revision to roll back to, if the newest is broken.
-	Target Target
-}
-
-// Target is how a rollback's target fares.
-type Target string
-
-// The states of a target.
-const (
-	TargetNone    Target = ""        // none is remembered
-	TargetReady   Target = "ready"   // it is in storage, as it was
-	TargetChanged Target = "changed" // it is gone from storage, or another now
-)
-
-// Look reads what Helm's storage holds of the release, in its present storage
-// namespace. It writes nothing.
-func (c *Client) Look(ctx context.Context, r app.Release) (Storage, error) {
-	return Storage{}, errUnwritten
+	base, err := rest.TransportFor(o.Config)
+	if err != nil {
+		return nil, err
+	}
+	server, _, err := rest.DefaultServerUrlFor(o.Config)
+	if err != nil {
+		return nil, err
+	}
+	c.transport = base
+	c.config = &rest.Config{
+		Host: server.String(), Transport: base, UserAgent: o.Config.UserAgent, Timeout: o.Config.Timeout,
+		QPS: o.Config.QPS, Burst: o.Config.Burst, RateLimiter: o.Config.RateLimiter,
+		WarningHandlerWithContext: rest.NoWarnings{},
+	}
+	c.catalog, err = newCatalog(c.config)
+	return c, err
 }
 
 // Request is what an action works on.
 type Request struct {
 	// Release with the memory as Decide left it.
-	Release    app.Release
-	Generation int64
-	Chart      *Chart         // of install and upgrade
-	Values     map[string]any // of install and upgrade: composed; not changed
+	Release app.Release
+	Chart   *Chart         // of install and upgrade
+	Values  map[string]any // of install and upgrade: composed; not changed
+	// From is what Values are composed of: what comes from Secrets is kept out
+	// of messages and logs.
+	From []Fetched
 	// HealthExprs judge readiness, before what Helm knows itself.
 	HealthExprs []app.HealthExpr
 	Because     string // why, for the result
@@ -117,12 +113,34 @@ type Outcome struct {
 }
 
 // Run carries out one action and waits for its end, at most for the timeout of
-// its policy. When ctx ends, it ends soon, and leaves a revision that says
-// failed, or one that is pending and the next Look calls locked.
+// its policy, which bounds each hook and each wait. When ctx ends, it ends soon,
+// and leaves a revision that says failed, or one that is pending and that the
+// next Look calls locked.
 //
 // A failure that left a revision in storage is in the result alone: Decide says
 // how to go on. It is returned as an error too where nothing was stored, so that
 // nothing is there to remedy, and trying again later is all.
 func (c *Client) Run(ctx context.Context, action app.ReleaseAction, q Request) (Outcome, error) {
-	return Outcome{}, errUnwritten
+	s, err := c.begin(ctx, action, q)
+	if err != nil {
+		return Outcome{Memory: q.Release.Memory}, err
+	}
+	defer s.end()
+	switch action {
+	case app.ReleaseInstall:
+		err = s.install()
+	case app.ReleaseUpgrade:
+		err = s.upgrade()
+	case app.ReleaseTest:
+		err = s.test()
+	case app.ReleaseRollback:
+		err = s.rollback()
+	case app.ReleaseUninstall, app.ReleaseRemove:
+		err = s.uninstall()
+	case app.ReleaseUnlock:
+		err = s.unlock()
+	default:
+		err = fmt.Errorf("%q is nothing that Helm does", action)
+	}
+	return s.outcome(err)
 }

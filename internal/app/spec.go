@@ -79,6 +79,14 @@ type Spec struct {
 	Warnings []Warning // unknown or unsupported fields and the like
 }
 
+// References are the objects of the cluster that what is delivered depends on.
+func (s Spec) References() []object.Ref {
+	if s.Release != nil {
+		return s.Release.References()
+	}
+	return s.Render.References()
+}
+
 // ReadyExpr is a CEL expression with the variables dep and self, which are the
 // resources that declare the app On and the app itself, as they are in the
 // cluster.

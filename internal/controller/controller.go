@@ -82,6 +82,7 @@ type Controller struct {
 	inline  map[app.ID]app.SourceID
 	secrets map[string]argo.SecretData
 	heeded  map[resourceKey]heededSecret
+	charts  map[app.ID]map[resourceKey]bool // HelmCharts by the HelmRelease they are kept for
 	// clusters are those that secrets register; told the ones that the engine
 	// knows of.
 	clusters    []argo.Cluster
@@ -130,7 +131,7 @@ func New(opts Options) (*Controller, error) {
 		argo:    argo.Options{ControlNamespace: opts.ControlNamespace},
 		latest:  map[resourceKey]*unstructured.Unstructured{},
 		readers: map[app.SourceID]map[app.ID]bool{}, inline: map[app.ID]app.SourceID{},
-		secrets: map[string]argo.SecretData{}, heeded: map[resourceKey]heededSecret{}, told: map[string]bool{}, asides: make(chan struct{}, 8),
+		secrets: map[string]argo.SecretData{}, heeded: map[resourceKey]heededSecret{}, charts: map[app.ID]map[resourceKey]bool{}, told: map[string]bool{}, asides: make(chan struct{}, 8),
 	}
 	c.kubeconfigs = newKubeconfigs(c)
 	return c, nil
@@ -153,7 +154,9 @@ func (c *Controller) watches() []watch {
 		{secretResource, controlSecrets, c.setSecret, c.removedSecret},
 		{projectResource, "", c.setProject, c.removedProject},
 		{gitRepositoryResource, "", c.setGitRepository, c.removedGitRepository},
+		{helmChartResource, "", c.setHelmChart, c.removedHelmChart},
 		{kustomizationResource, "", c.setKustomization, c.removedKustomization},
+		{helmReleaseResource, "", c.setHelmRelease, c.removedHelmRelease},
 		{applicationResource, "", c.setApplication, c.removedApplication},
 		{applicationSetResource, "", c.setApplicationSet, c.forget(applicationSetResource)},
 	}

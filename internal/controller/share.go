@@ -31,6 +31,7 @@ func (c *Controller) divided() []dividedKind {
 	return []dividedKind{
 		{gitRepositoryResource, flux.KindGitRepository, c.setGitRepository},
 		{kustomizationResource, flux.KindKustomization, c.setKustomization},
+		{helmReleaseResource, flux.KindHelmRelease, c.setHelmRelease},
 		{applicationResource, argo.KindApplication, c.setApplication},
 		{applicationSetResource, argo.KindApplicationSet, c.setApplicationSet},
 	}

@@ -310,6 +310,8 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 var plurals = map[string]schema.GroupVersionResource{
 	"ks":         {Group: "kustomize.toolkit.fluxcd.io", Version: "v1", Resource: "kustomizations"},
 	"gitrepo":    {Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "gitrepositories"},
+	"hr":         {Group: "helm.toolkit.fluxcd.io", Version: "v2", Resource: "helmreleases"},
+	"helmchart":  {Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "helmcharts"},
 	"app":        {Group: "argoproj.io", Version: "v1alpha1", Resource: "applications"},
 	"appset":     {Group: "argoproj.io", Version: "v1alpha1", Resource: "applicationsets"},
 	"cm":         {Version: "v1", Resource: "configmaps"},

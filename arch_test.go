@@ -19,7 +19,7 @@ const module = "plumb.dev/plumb/"
 // that further. A package that is not listed fails the test.
 var layers = [][]string{
 	pure,
-	{"internal/render", "internal/rendercache", "internal/secret", "internal/source", "internal/cluster", "internal/apply", "internal/replica", "internal/resident"},
+	{"internal/render", "internal/rendercache", "internal/secret", "internal/source", "internal/cluster", "internal/apply", "internal/release", "internal/replica", "internal/resident"},
 	{"internal/engine"},
 	{"internal/controller", "internal/sandbox", "internal/install", "api", "examples"},
 	{"internal/server", "internal/up", "internal/adopt"},
@@ -34,7 +34,7 @@ var pure = []string{
 }
 
 // isolated packages do I/O and never import each other.
-var isolated = []string{"internal/source", "internal/cluster", "internal/apply", "internal/rendercache", "internal/replica"}
+var isolated = []string{"internal/source", "internal/cluster", "internal/apply", "internal/release", "internal/rendercache", "internal/replica"}
 
 // hermetic packages work on what they are handed, and on nothing else.
 var hermetic = []string{"internal/render", "internal/render/envsubst", "internal/secret/sops"}

@@ -65,6 +65,12 @@ const (
 	ReasonTerminated       Reason = "Terminated"       // a user stopped it
 	ReasonPartial          Reason = "Partial"          // some steps failed, others were done
 	ReasonInternal         Reason = "Internal"         // a fault of Plumb
+	ReasonValues           Reason = "Values"           // values of a chart are missing, or no such thing as they should be
+	ReasonArtifact         Reason = "Artifact"         // what was fetched is no chart
+	ReasonHook             Reason = "Hook"             // a hook of a chart failed
+	ReasonTests            Reason = "Tests"            // tests of a chart failed
+	ReasonRetriesExceeded  Reason = "RetriesExceeded"  // no attempt is left
+	ReasonNoRollbackTarget Reason = "NoRollbackTarget" // no good revision to roll back to
 )
 
 // Retry says when trying again can help.

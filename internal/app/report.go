@@ -157,6 +157,8 @@ type Report struct {
 	WaitedForHealth bool
 	// Deleted: all that had to go is gone; the finalizer may go too.
 	Deleted bool
+	// Release tells of the Helm release, of an app that is one.
+	Release *ReleaseReport
 }
 
 // SyncAttempt is one execution of a plan.

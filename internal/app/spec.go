@@ -30,6 +30,9 @@ type Spec struct {
 	Source SourceID
 	Render Render
 	Target Target
+	// Release, if set, delivers by Helm; Render is not looked at. Nil: objects
+	// are rendered and applied.
+	Release *Release
 
 	// FieldManager is the name under which the app's objects are written.
 	FieldManager string
@@ -76,6 +79,14 @@ type Spec struct {
 	Request  *Request  // what a user asked for, not yet answered
 	Invalid  *Failure  // decode found that this app cannot run; nothing else is looked at
 	Warnings []Warning // unknown or unsupported fields and the like
+}
+
+// References are the objects of the cluster that what is delivered depends on.
+func (s Spec) References() []object.Ref {
+	if s.Release != nil {
+		return s.Release.References()
+	}
+	return s.Render.References()
 }
 
 // ReadyExpr is a CEL expression with the variables dep and self, which are the

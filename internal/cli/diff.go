@@ -98,7 +98,7 @@ func (p *program) diff(ctx context.Context, out, stderr io.Writer, opts diffOpti
 		}
 	}
 	cl, err := remote.Connect(config, remote.Options{
-		Managers: []string{flux.FieldManager, argo.FieldManager},
+		Managers: []string{flux.FieldManager, flux.HelmFieldManager, argo.FieldManager},
 		Keys:     append(flux.Keys(), argo.Keys()...), Version: p.build.Version})
 	if err != nil {
 		return err

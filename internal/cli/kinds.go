@@ -43,6 +43,16 @@ func kinds() []kind {
 			suspendedBy: "spec.suspend",
 		},
 		{
+			name:        flux.KindHelmRelease,
+			resource:    schema.GroupVersionResource{Group: flux.HelmGroup, Version: "v2", Resource: "helmreleases"},
+			words:       []string{"helmrelease", "helmreleases", "hr"},
+			app:         flux.ViewHelmRelease,
+			rules:       app.HealthKstatus,
+			refresh:     flux.RefreshPatch,
+			suspend:     flux.SuspendPatch,
+			suspendedBy: "spec.suspend",
+		},
+		{
 			name:        argo.KindApplication,
 			resource:    schema.GroupVersionResource{Group: argo.Group, Version: argo.Version, Resource: "applications"},
 			words:       []string{"application", "applications", "app"},

@@ -123,7 +123,8 @@ func TestGetWatch(t *testing.T) {
 	table.until(t, "shop   Kustomization   True")
 	stream.until(t, `{"event":"changed","object":{"kind":"Kustomization"`)
 
-	apps := f.cluster.Resource(kinds()[1].resource).Namespace(f.namespace)
+	application, _ := kindNamed("Application")
+	apps := f.cluster.Resource(application.resource).Namespace(f.namespace)
 	patch := []byte(`{"status":{"sync":{"status":"Synced"}}}`)
 	if _, err := apps.Patch(t.Context(), "shop", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
@@ -191,7 +192,8 @@ func TestDrift(t *testing.T) {
 	out, _, stop := f.watching("drift", "-w", "-n", f.namespace)
 	out.until(t, "reported")
 	patch := []byte(`{"status":{"resources":[{"version":"v1","kind":"ConfigMap","namespace":"` + f.namespace + `","name":"settings","status":"Synced"}]}}`)
-	apps := f.cluster.Resource(kinds()[1].resource).Namespace(f.namespace)
+	application, _ := kindNamed("Application")
+	apps := f.cluster.Resource(application.resource).Namespace(f.namespace)
 	if _, err := apps.Patch(t.Context(), "shop", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}

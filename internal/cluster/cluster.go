@@ -161,7 +161,7 @@ func (c *Cluster) writer(via http.RoundTripper) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Writer{cluster: c, client: client}, nil
+	return &Writer{cluster: c, client: client, via: via}, nil
 }
 
 // errNotServed ends a watch whose kind the cluster does not serve.

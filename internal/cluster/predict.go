@@ -143,13 +143,14 @@ func (p prediction) of(ctx context.Context, o object.Object) (*plan.Prediction, 
 	return &plan.Prediction{
 		Changes:  diff.Fields(ref, before.Object, after.Object, p.query.Ignore),
 		Regained: p.regained(ref, before, after),
+		Owned:    ownership.Digest(before.GetManagedFields(), p.query.Manager),
 	}, nil
 }
 
 // regained tells who holds what would be taken back of an object that was
 // delivered before.
 func (p prediction) regained(ref object.Ref, before, after *unstructured.Unstructured) []ownership.Holding {
-	if p.recorded[ref].Owned == "" {
+	if p.recorded[ref].Owned == "" && !p.query.Delivered {
 		return nil // it was never ours
 	}
 	return ownership.Regained(before.GetManagedFields(), after.GetManagedFields(), p.query.Manager)

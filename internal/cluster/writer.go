@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,6 +26,18 @@ import (
 type Writer struct {
 	cluster *Cluster
 	client  *rest.RESTClient
+	via     http.RoundTripper
+}
+
+// Config is for clients of other make: what they ask passes through the gate of
+// the connection, under the writer's identity and no other. It holds no
+// credentials, and must not be given any.
+func (w *Writer) Config() (*rest.Config, error) {
+	root, _, err := rest.DefaultServerUrlFor(w.cluster.config) // it knows whether there is TLS
+	if err != nil {
+		return nil, fmt.Errorf("cluster %s: %w", w.cluster.config.Host, err)
+	}
+	return &rest.Config{Host: root.String(), Transport: w.via, QPS: -1, WarningHandlerWithContext: rest.NoWarnings{}}, nil
 }
 
 // What is asked for as an answer: metadata alone, in the form that is cheapest

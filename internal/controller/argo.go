@@ -41,6 +41,8 @@ func (c *Controller) Publish(ctx context.Context, r app.Report) error {
 	switch r.App.Kind {
 	case flux.KindKustomization:
 		return c.publishKustomization(ctx, r)
+	case flux.KindHelmRelease:
+		return c.publishHelmRelease(ctx, r)
 	case argo.KindApplication:
 		return c.publishApplication(ctx, r)
 	}

@@ -90,7 +90,8 @@ type Controller struct {
 	inline  map[app.ID]app.SourceID
 	secrets map[string]argo.SecretData
 	heeded  map[resourceKey]heededSecrets
-	spared  map[types.UID]bool // of resources that are being deleted: what they delivered stays
+	spared  map[types.UID]bool              // of resources that are being deleted: what they delivered stays
+	charts  map[app.ID]map[resourceKey]bool // HelmCharts by the HelmRelease they are kept for
 	// clusters are those that secrets register; told the ones that the engine
 	// knows of.
 	clusters    []argo.Cluster
@@ -143,7 +144,7 @@ func New(opts Options) (*Controller, error) {
 		argo: argo.Options{ControlNamespace: opts.ControlNamespace}, inPlaceOf: newStandIn(),
 		latest:  map[resourceKey]*unstructured.Unstructured{},
 		readers: map[app.SourceID]map[app.ID]bool{}, inline: map[app.ID]app.SourceID{},
-		secrets: map[string]argo.SecretData{}, heeded: map[resourceKey]heededSecrets{}, told: map[string]bool{}, asides: make(chan struct{}, 8),
+		secrets: map[string]argo.SecretData{}, heeded: map[resourceKey]heededSecrets{}, charts: map[app.ID]map[resourceKey]bool{}, told: map[string]bool{}, asides: make(chan struct{}, 8),
 	}
 	c.kubeconfigs = newKubeconfigs(c)
 	return c, nil
@@ -181,7 +182,9 @@ func (c *Controller) watches() []watch {
 			func(u *unstructured.Unstructured) { c.setSource(k, u) }, func(u *unstructured.Unstructured) { c.removedSource(k, u) }})
 	}
 	return append(out,
+		watch{helmChartResource, "", c.setHelmChart, c.removedHelmChart},
 		watch{kustomizationResource, "", c.setKustomization, c.removedKustomization},
+		watch{helmReleaseResource, "", c.setHelmRelease, c.removedHelmRelease},
 		watch{applicationResource, "", c.setApplication, c.removedApplication},
 		watch{applicationSetResource, "", c.setApplicationSet, c.forget(applicationSetResource)})
 }

@@ -14,38 +14,49 @@ import (
 
 var kustomizationResource = schema.GroupVersionResource{Group: flux.KustomizeGroup, Version: "v1", Resource: "kustomizations"}
 
+// fluxApp is a kind of Flux's resources that declare apps.
+type fluxApp struct {
+	resource schema.GroupVersionResource
+	set      func(*unstructured.Unstructured)
+}
+
 func (c *Controller) setKustomization(u *unstructured.Unstructured) {
-	if !c.note(kustomizationResource, u) {
-		return
+	if c.note(kustomizationResource, u) {
+		c.setFluxApp(fluxApp{kustomizationResource, c.setKustomization}, u, flux.DecodeKustomization(u))
 	}
-	spec := c.standIn(c.opts.Tenancy.Restrict(flux.DecodeKustomization(u)))
+}
+
+// setFluxApp tells the engine of an app, whoever delivers it. It reports
+// whether that is this replica, and the resource is ready for it.
+func (c *Controller) setFluxApp(k fluxApp, u *unstructured.Unstructured, spec app.Spec) bool {
+	spec = c.standIn(c.opts.Tenancy.Restrict(spec))
 	if !c.oursApp(spec.ID) {
-		c.feed(kustomizationResource, u, func() {
+		c.feed(k.resource, u, func() {
 			if !c.oursApp(spec.ID) {
 				c.kubeconfigs.use(spec.ID, flux.KubeConfigRef{})
 				c.engine.SetElsewhere(spec)
 			}
 		})
-		return
+		return false
 	}
-	if !c.judge(kustomizationResource, u, c.setKustomization) {
-		return
+	if !c.judge(k.resource, u, k.set) {
+		return false
 	}
 	c.spare(u, &spec)
 	if u.GetDeletionTimestamp() == nil && !slices.Contains(u.GetFinalizers(), flux.Finalizer) && !spec.Suspend {
 		// Nothing is delivered before the finalizer is there: deleting the
 		// resource must find what it delivered. The answer comes by the watch.
 		go c.aside(func() {
-			err := c.setFinalizer(c.ctx, kustomizationResource, u, flux.Finalizer, true)
+			err := c.setFinalizer(c.ctx, k.resource, u, flux.Finalizer, true)
 			if err != nil && !apierrors.IsConflict(err) && c.ctx.Err() == nil {
 				c.log.Warn("finalizer cannot be set", "app", spec.ID, "error", err)
-				c.again(kustomizationResource, u, c.setKustomization)
+				c.again(k.resource, u, k.set)
 			}
 		})
-		return
+		return false
 	}
 	c.read(spec.ID, spec.Source)
-	c.feed(kustomizationResource, u, func() {
+	c.feed(k.resource, u, func() {
 		if c.oursApp(spec.ID) {
 			ref, _ := flux.KubeConfigSecret(u)
 			c.engine.SetApp(spec)
@@ -55,13 +66,18 @@ func (c *Controller) setKustomization(u *unstructured.Unstructured) {
 			c.kubeconfigs.use(spec.ID, flux.KubeConfigRef{})
 		}
 	})
+	return true
 }
 
 func (c *Controller) removedKustomization(u *unstructured.Unstructured) {
+	c.removedFluxApp(kustomizationResource, flux.KindKustomization, u)
+}
+
+func (c *Controller) removedFluxApp(gvr schema.GroupVersionResource, kind string, u *unstructured.Unstructured) {
 	c.feeding.Lock()
 	defer c.feeding.Unlock()
-	c.forget(kustomizationResource)(u)
-	id := app.ID{Kind: flux.KindKustomization, Namespace: u.GetNamespace(), Name: u.GetName()}
+	c.forget(gvr)(u)
+	id := app.ID{Kind: kind, Namespace: u.GetNamespace(), Name: u.GetName()}
 	c.engine.RemoveApp(id)
 	c.stopReading(id)
 	c.kubeconfigs.use(id, flux.KubeConfigRef{})

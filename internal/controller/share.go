@@ -34,6 +34,7 @@ func (c *Controller) divided() []dividedKind {
 	}
 	return append(out,
 		dividedKind{kustomizationResource, flux.KindKustomization, c.setKustomization},
+		dividedKind{helmReleaseResource, flux.KindHelmRelease, c.setHelmRelease},
 		dividedKind{applicationResource, argo.KindApplication, c.setApplication},
 		dividedKind{applicationSetResource, argo.KindApplicationSet, c.setApplicationSet})
 }

@@ -36,16 +36,19 @@ func (e *Engine) dependencies(ctx context.Context, spec app.Spec) (waiting bool,
 		dep.mu.Lock()
 		last, src, ready, applied, generation := dep.last, dep.spec.Source, dep.spec.Ready, dep.applied, dep.spec.Generation
 		suspended := dep.spec.Suspend
+		slow := dep.ran && dep.spec.Release != nil // its first run may take long, and what waits for it says so
 		dep.mu.Unlock()
 		switch {
 		case last == nil && ready && suspended:
 			continue
-		case last == nil && ready && src != spec.Source:
+		case last == nil && ready && (src != spec.Source || spec.Release != nil):
 			continue
-		case last == nil && !suspended:
+		case last == nil && !suspended && !slow:
 			return true, nil
 		case last == nil || last.Failure != nil || last.Generation != generation:
 			return false, notReady("dependency '%s/%s' is not ready", id.Namespace, id.Name)
+		case spec.Release != nil:
+			continue // of releases no revision is asked for
 		case src == spec.Source && !e.hasCurrent(src, applied) && !e.catchUp(dep):
 			return false, notReady("dependency '%s/%s' revision is not up to date", id.Namespace, id.Name)
 		}
@@ -64,7 +67,7 @@ func (e *Engine) dependencyElsewhere(id app.ID, spec app.Spec) *app.Failure {
 		return notReady("dependency '%s/%s' not found", id.Namespace, id.Name)
 	case !dep.ready:
 		return notReady("dependency '%s/%s' is not ready", id.Namespace, id.Name)
-	case dep.source == spec.Source && !e.hasCurrent(dep.source, app.Revision{Commit: dep.applied}):
+	case spec.Release == nil && dep.source == spec.Source && !e.hasCurrent(dep.source, app.Revision{Commit: dep.applied}):
 		return notReady("dependency '%s/%s' revision is not up to date", id.Namespace, id.Name)
 	}
 	return nil

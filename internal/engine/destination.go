@@ -23,7 +23,10 @@ type destination struct {
 	id    string
 	queue *queue
 	slots chan struct{}
-	stop  context.CancelFunc
+	// actions has room for the actions of Helm that run at a time: each holds
+	// a chart and what it renders to.
+	actions chan struct{}
+	stop    context.CancelFunc
 
 	apps int // guarded by Engine.mu
 
@@ -33,8 +36,10 @@ type destination struct {
 	conn    *cluster.Cluster // nil until the first app needs it
 	leaving *time.Timer      // closes conn when no app is left
 	owners  map[object.Ref]app.ID
-	heard   time.Time // when a connection before this one last had an answer
-	down    *outage   // nil while it answers
+	// releases are the Secrets in which Helm keeps, or would keep, revisions.
+	releases map[object.Ref]app.ID
+	heard    time.Time // when a connection before this one last had an answer
+	down     *outage   // nil while it answers
 }
 
 // outage is a cluster that does not answer.
@@ -63,7 +68,7 @@ func (e *Engine) destinationLocked(id string) *destination {
 		return d
 	}
 	d := &destination{e: e, id: id, queue: newQueue(), slots: make(chan struct{}, e.opts.Workers),
-		owners: map[object.Ref]app.ID{}}
+		actions: make(chan struct{}, 2*e.opts.Workers), owners: map[object.Ref]app.ID{}, releases: map[object.Ref]app.ID{}}
 	e.destinations[id] = d
 	if e.delivering != nil && !e.ended {
 		e.serveLocked(d)

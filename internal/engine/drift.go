@@ -28,6 +28,7 @@ func (d *destination) observed(ev cluster.Event) {
 	if d == e.home {
 		e.valueChanged(ev.Ref)
 	}
+	d.storageObserved(ev)
 	if !owned {
 		return
 	}
@@ -42,7 +43,7 @@ func (d *destination) observed(ev cluster.Event) {
 	}
 	rec, known := a.records[ev.Ref]
 	manager, mark, rules := a.spec.FieldManager, a.spec.Mark, a.spec.Policy.HealthRules
-	writing, needs := a.writing[ev.Ref], a.needsRead(ev.Ref.GroupKind(), rules)
+	writing, needs := a.writing[ev.Ref] || a.acting, a.spec.Release == nil && a.needsRead(ev.Ref.GroupKind(), rules)
 	a.unheard = a.unheard || writing
 	a.mu.Unlock()
 	if !known || writing {
@@ -53,7 +54,7 @@ func (d *destination) observed(ev cluster.Event) {
 		d.letGo(id, []object.Ref{ev.Ref})
 	case rec.Owned != "" && (ev.Deleted || ev.Owned(manager) != rec.Owned):
 		e.trigger(id, app.CauseDrift, 0)
-	case needs || ev.Deleted:
+	case needs || ev.Deleted && a.spec.Release == nil:
 		e.trigger(id, app.CauseHealth, healthDelay)
 	}
 }

@@ -185,7 +185,14 @@ type state struct {
 	passing  int                   // failures in a row that end by themselves
 	unheard  bool                  // an object changed while it was being written
 	due      due                   // the next run that was planned; zero if none
-	read     inputs                // what the last full run rendered from
+	// Of a Helm release: the tokens that were acted upon, what is known of its
+	// storage, whether Helm writes now, and until when drift alone does not make
+	// it try again.
+	forced, reset string
+	stored        stored
+	acting        bool
+	heldUntil     time.Time
+	read          inputs // what the last full run rendered from
 	// waitingSince is when the first wait for health of this revision began.
 	waitingFor   string
 	waitingSince time.Time
@@ -270,6 +277,9 @@ func (a *state) update(spec app.Spec, hash string) (app.Cause, bool) {
 	old, oldHash := a.spec, a.hash
 	if a.ran {
 		spec.Recorded, spec.RecordedAt, spec.Left, spec.LastSync = old.Recorded, old.RecordedAt, old.Left, old.LastSync
+		if spec.Release != nil && old.Release != nil {
+			spec.Release.Memory = old.Release.Memory
+		}
 	} else {
 		a.remember(spec.Recorded) // of whoever delivered it so far
 	}
@@ -380,7 +390,7 @@ func (a *state) begin(r *run) bool {
 		return false
 	}
 	a.arrive()
-	r.spec, r.hash = a.spec, a.hash
+	r.spec, r.hash = a.asReleased(a.spec), a.hash
 	if !asksNew(a.answered, r.spec.Request) {
 		r.spec.Request = nil // answered; the resource still shows it
 	}

@@ -28,6 +28,7 @@ func (e *Engine) finish(ctx context.Context, a *state, r *run, rep app.Report) {
 	a.spec.RecordedAt, a.spec.Left = rep.Cluster, rep.Left
 	a.forgetHealth()
 	a.spec.LastSync, a.applied = rep.LastSync, rep.Applied
+	a.keepRelease(rep)
 	if rep.Sync != app.Unknown { // otherwise nobody has looked
 		rep.Drift = a.news(rep.Drift)
 	}
@@ -146,6 +147,8 @@ func (e *Engine) next(a *state, rep app.Report) time.Time {
 	case deleting:
 		// No policy speaks of it, and nothing else would take it up again.
 		wait = passing.After(a.failedAgain())
+	case rep.Release != nil && f.Retry.After > 0:
+		wait = f.Retry.After // each action has its own
 	case f.Reason == app.ReasonClusterDown && a.waitsForCluster():
 		return time.Time{} // it is made due when the cluster answers
 	case f.Passes(): // the policy's wait is for what someone has to mend

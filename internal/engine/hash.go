@@ -16,9 +16,13 @@ func specHash(spec app.Spec) string {
 	policy.Retry, policy.RetryLimit, policy.HealBackoff = app.Backoff{}, 0, app.Backoff{}
 	render := spec.Render
 	render.Revision = ""
-	data, err := json.Marshal([]any{
-		spec.Source, render, spec.Target, spec.FieldManager, spec.AdoptFrom, spec.Mark, policy, spec.DependsOn,
-	})
+	parts := []any{spec.Source, render, spec.Target, spec.FieldManager, spec.AdoptFrom, spec.Mark, policy, spec.DependsOn}
+	if spec.Release != nil {
+		release := *spec.Release
+		release.Force, release.Reset, release.Memory = "", "", app.ReleaseMemory{}
+		parts = append(parts, release)
+	}
+	data, err := json.Marshal(parts)
 	if err != nil {
 		// Plain data always marshals; an odd value must not make two specs equal.
 		data = []byte(err.Error())

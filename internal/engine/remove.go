@@ -20,6 +20,9 @@ func (r *run) remove(ctx context.Context, in report.Input) (app.Report, bool) {
 		rep.Deleted = f == nil
 		return rep, true
 	}
+	if spec.Release != nil {
+		return r.uninstall(ctx, in)
+	}
 	if !spec.Deletion.Prune || len(spec.Recorded) == 0 {
 		return end(nil)
 	}

@@ -87,7 +87,11 @@ func (i inputs) same(key rendercache.Key, tree *source.Tree) bool {
 // renderKey is what besides files decides a rendering. The address keeps apart
 // the many that differ by nothing else.
 func renderKey(spec app.Spec, src sourceNow) rendercache.Key {
-	data, err := json.Marshal([]any{spec.Render, src.of.UseIgnore, src.of.Ignore, src.of.Sparse, src.of.Include, source.Canonical(src.of.URL)})
+	how := any(spec.Render)
+	if spec.Release != nil {
+		how = spec.Release.Chart
+	}
+	data, err := json.Marshal([]any{how, src.of.UseIgnore, src.of.Ignore, src.of.Sparse, src.of.Include, source.Canonical(src.of.URL)})
 	if err != nil {
 		return rendercache.Key{}
 	}

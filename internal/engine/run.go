@@ -114,6 +114,9 @@ func (r *run) line(ctx context.Context) (app.Report, bool) {
 	if failure := r.dest.unreachable(); failure != nil {
 		return end(failure) // there is nothing to compare with
 	}
+	if spec.Release != nil {
+		return r.release(ctx, in, src) // Helm renders and applies
+	}
 
 	// render
 	rendered, failure := r.renderOrRegain(ctx, src)
@@ -309,6 +312,9 @@ func (r *run) tell(ctx context.Context, in report.Input, stage app.Stage, progre
 func (r *run) preempt(cause app.Cause) {
 	switch cause {
 	case app.CauseRequest, app.CauseSpec, app.CauseRevision:
+		if cause == app.CauseRequest && r.spec.Release != nil {
+			return // nothing is different: Helm would only begin anew
+		}
 		r.stop(cause, fmt.Errorf("a newer %s takes over", cause))
 	case app.CauseDrift:
 		r.stopWait(superseded(fmt.Errorf("drift is to be undone")))

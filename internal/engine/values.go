@@ -175,7 +175,7 @@ const valueDelay = healthDelay
 func (a *state) takesFrom(ref object.Ref) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return slices.Contains(a.spec.Render.References(), ref) || a.waitsFor(ref)
+	return slices.Contains(a.spec.References(), ref) || a.waitsFor(ref)
 }
 
 // hide takes the values of Secrets out of what a report tells: the API server
@@ -194,6 +194,7 @@ func (v values) hide(rep app.Report) app.Report {
 	}
 	clean := strings.NewReplacer(pairs...)
 	rep.Failure = hideFailure(rep.Failure, clean)
+	rep.Release = hideRelease(rep.Release, clean)
 	if rep.Attempt != nil {
 		attempt := *rep.Attempt
 		attempt.Message, attempt.Failure = clean.Replace(attempt.Message), hideFailure(attempt.Failure, clean)

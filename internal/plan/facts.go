@@ -55,6 +55,9 @@ type Prediction struct {
 	Refused *app.Failure
 	// Regained tells who holds the fields that an apply would take back.
 	Regained []Holding
+	// Owned is the digest of what the manager owned of the object that was
+	// compared; "" if nothing.
+	Owned string
 	// Deferred, if not "", says why nothing can be predicted: the object's
 	// kind or namespace does not exist yet.
 	Deferred string
@@ -104,6 +107,8 @@ type Query struct {
 	// is never. A single object need not be predicted before it is written:
 	// its write is the test.
 	PredictFrom int
+	// Delivered: the objects were delivered under the manager, recorded or not.
+	Delivered bool
 	// First: the app has never delivered anything. If nothing of it exists
 	// either, there is nothing that a refusal could leave half changed, and
 	// nothing is predicted from two on.

@@ -22,6 +22,7 @@ import (
 	"plumb.dev/plumb/internal/dialect/argo"
 	"plumb.dev/plumb/internal/dialect/flux"
 	"plumb.dev/plumb/internal/engine"
+	"plumb.dev/plumb/internal/release"
 	"plumb.dev/plumb/internal/render/worker"
 	"plumb.dev/plumb/internal/rendercache"
 	"plumb.dev/plumb/internal/replica"
@@ -84,6 +85,7 @@ func Run(ctx context.Context, opts Options) error {
 			opts.Listening(listener.Addr())
 		}
 	}
+	release.Prepare()
 	// The embedded control plane is the same binary: by this name an audit log
 	// tells the engine from it.
 	version := opts.Version + " (" + opts.ReplicaID + ")"
@@ -104,7 +106,7 @@ func Run(ctx context.Context, opts Options) error {
 	var eng *engine.Engine
 	watched := func(w engine.Watcher) cluster.Options {
 		return cluster.Options{
-			Managers: []string{flux.FieldManager, argo.FieldManager},
+			Managers: []string{flux.FieldManager, flux.HelmFieldManager, argo.FieldManager},
 			Keys:     append(flux.Keys(), argo.Keys()...),
 			Strip:    append(flux.Strip(), argo.Strip()...),
 			OnEvent:  w.Event, OnContact: w.Contact,

@@ -329,6 +329,8 @@ var plurals = map[string]schema.GroupVersionResource{
 	"ks":         {Group: "kustomize.toolkit.fluxcd.io", Version: "v1", Resource: "kustomizations"},
 	"gitrepo":    {Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "gitrepositories"},
 	"ocirepo":    {Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "ocirepositories"},
+	"hr":         {Group: "helm.toolkit.fluxcd.io", Version: "v2", Resource: "helmreleases"},
+	"helmchart":  {Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "helmcharts"},
 	"app":        {Group: "argoproj.io", Version: "v1alpha1", Resource: "applications"},
 	"appset":     {Group: "argoproj.io", Version: "v1alpha1", Resource: "applicationsets"},
 	"cm":         {Version: "v1", Resource: "configmaps"},

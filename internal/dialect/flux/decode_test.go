@@ -61,6 +61,18 @@ func describe(t testing.TB, u *unstructured.Unstructured) string {
 		// What is the same for all is tested elsewhere.
 		spec.AdoptFrom, spec.Strip, spec.Policy.Switches, spec.Policy.Order = nil, nil, nil, app.Order{}
 		print(&out, "", reflect.ValueOf(spec))
+	case KindHelmRelease:
+		spec := DecodeHelmRelease(u)
+		warnings, failure = spec.Warnings, spec.Invalid
+		spec.Warnings, spec.Invalid, spec.Policy.Switches, spec.Policy.Order = nil, nil, nil, app.Order{}
+		print(&out, "", reflect.ValueOf(spec))
+		if chart := HelmChartOf(u); chart != nil {
+			data, err := yaml.Marshal(chart.Object)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out.WriteString("HelmChart:\n" + string(data))
+		}
 	default:
 		t.Fatalf("kind %s", u.GetKind())
 	}

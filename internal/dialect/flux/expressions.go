@@ -10,12 +10,12 @@ import (
 
 // expressions reads spec.healthCheckExprs, and makes sure that they and the
 // readyExprs of spec.dependsOn can be parsed.
-func expressions(spec kustomizationSpec) ([]app.HealthExpr, *app.Failure) {
+func expressions(health []healthExpr, dependsOn []dependency) ([]app.HealthExpr, *app.Failure) {
 	invalid := func(format string, args ...any) *app.Failure {
 		return app.Fail(app.StageSpec, app.ReasonInvalidExpr, "Reconciliation failed terminally due to configuration error: "+format, args...)
 	}
 	var out []app.HealthExpr
-	for i, e := range spec.HealthCheckExprs {
+	for i, e := range health {
 		gv, err := schema.ParseGroupVersion(e.APIVersion)
 		if err != nil || gv.Version == "" {
 			return nil, invalid("healthCheckExprs[%d].apiVersion: %q is none", i, e.APIVersion)
@@ -25,7 +25,7 @@ func expressions(spec kustomizationSpec) ([]app.HealthExpr, *app.Failure) {
 	if _, err := expr.ParseHealth(out); err != nil {
 		return nil, invalid("%w", err)
 	}
-	for i, d := range spec.DependsOn {
+	for i, d := range dependsOn {
 		if d.ReadyExpr == "" {
 			continue
 		}

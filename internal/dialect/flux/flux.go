@@ -1,9 +1,10 @@
 // Package flux translates between the custom resources of Flux and the
 // neutral vocabulary of package app: GitRepository (source.toolkit.fluxcd.io)
 // and Kustomization (kustomize.toolkit.fluxcd.io), each in v1, v1beta2 and
-// v1beta1, with the behaviour of source-controller 1.9 and
-// kustomize-controller 1.9. The versions are read alike: what one of them
-// knows is accepted in all.
+// v1beta1, and HelmRelease (helm.toolkit.fluxcd.io) in v2, v2beta2 and v2beta1,
+// with the behaviour of source-controller 1.9, kustomize-controller 1.9 and
+// helm-controller 1.6. The versions are read alike: what one of them knows is
+// accepted in all.
 //
 // Everything here is pure. The package must not know clients, the engine or
 // the other dialects; times come in with the reports.
@@ -15,10 +16,16 @@ import "plumb.dev/plumb/internal/app"
 const (
 	SourceGroup    = "source.toolkit.fluxcd.io"
 	KustomizeGroup = "kustomize.toolkit.fluxcd.io"
+	HelmGroup      = "helm.toolkit.fluxcd.io"
 
-	KindGitRepository = "GitRepository"
-	KindOCIRepository = "OCIRepository"
-	KindKustomization = "Kustomization"
+	KindGitRepository    = "GitRepository"
+	KindHelmRepository   = "HelmRepository"
+	KindHelmChart        = "HelmChart"
+	KindOCIRepository    = "OCIRepository"
+	KindBucket           = "Bucket"
+	KindExternalArtifact = "ExternalArtifact"
+	KindKustomization    = "Kustomization"
+	KindHelmRelease      = "HelmRelease"
 )
 
 // Names that Flux gives to things on objects.
@@ -92,8 +99,8 @@ func order() app.Order {
 // Keys are the labels and annotations on delivered objects that marks and
 // switches look at.
 func Keys() []string {
-	keys := []string{ownerName, ownerNamespace}
-	for _, s := range switches() {
+	keys := []string{ownerName, ownerNamespace, helmOwnerName, helmOwnerNamespace}
+	for _, s := range append(switches(), helmSwitches()...) {
 		keys = append(keys, s.Key)
 	}
 	return keys

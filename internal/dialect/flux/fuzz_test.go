@@ -33,6 +33,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"kind": "Kustomization", "spec": null, "status": {"conditions": [1, {"type": "Ready"}], "plumb": [], "history": {}}}`))
 	f.Add([]byte(`{"kind": "GitRepository", "spec": [], "metadata": {"annotations": []}, "status": {"plumb": {"warnings": "x"}, "artifact": 1}}`))
 	f.Add([]byte(`{"kind": "Kustomization", "spec": {"interval": -1, "sourceRef": [], "images": {"a": 1}, "selfHeal": {}}, "status": {"history": [1, null]}}`))
+	f.Add([]byte(`{"kind": "HelmRelease", "spec": {"chart": {"spec": []}, "values": 1}, "status": {"history": [1, {"testHooks": {"a": 1}}, {"version": "x"}]}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		u := &unstructured.Unstructured{}
 		if u.UnmarshalJSON(data) != nil {
@@ -60,6 +61,18 @@ func FuzzDecode(f *testing.F) {
 			KustomizationEvents(r, spec, status)
 			r.Failure, r.Attempt = nil, &app.SyncAttempt{}
 			EncodeKustomization(r, spec, status)
+		}
+		released := DecodeHelmRelease(u)
+		HelmChartOf(u)
+		HelmChartOwner(u)
+		ViewHelmRelease(u)
+		for _, action := range []app.ReleaseAction{app.ReleaseInstall, app.ReleaseTest, app.ReleaseRollback, "other"} {
+			r := app.Report{App: released.ID, Phase: app.PhaseDone, Failure: released.Invalid, Records: released.Recorded,
+				Release: &app.ReleaseReport{Memory: released.Release.Memory, Running: action, Results: []app.ReleaseResult{{Action: action, Failure: released.Invalid}}}}
+			HelmReleaseEvents(r, released, status)
+			EncodeHelmRelease(r, released, "a/b", status)
+			r.Phase = app.PhaseRunning
+			EncodeHelmRelease(r, released, "", status)
 		}
 	})
 }

@@ -9,12 +9,12 @@ import (
 	"plumb.dev/plumb/internal/app"
 )
 
-// ignoreRules reads spec.ignore.
-func ignoreRules(rules []ignoreRule) ([]app.IgnoreRule, *app.Failure) {
+// ignoreRules reads the rules of a field.
+func ignoreRules(field string, rules []ignoreRule) ([]app.IgnoreRule, *app.Failure) {
 	var out []app.IgnoreRule
 	for i, r := range rules {
 		invalid := func(format string, args ...any) ([]app.IgnoreRule, *app.Failure) {
-			return nil, app.Fail(app.StageSpec, app.ReasonInvalidSpec, "spec.ignore[%d]: "+format, append([]any{i}, args...)...)
+			return nil, app.Fail(app.StageSpec, app.ReasonInvalidSpec, "%s[%d]: "+format, append([]any{field, i}, args...)...)
 		}
 		if len(r.Paths) == 0 {
 			return invalid("paths are missing")

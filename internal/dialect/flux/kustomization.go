@@ -87,10 +87,10 @@ func DecodeKustomization(u *unstructured.Unstructured) app.Spec {
 		out.Render.Substitute, invalid = substitution(spec.PostBuild, namespace)
 	}
 	if invalid == nil {
-		out.Policy.Ignore, invalid = ignoreRules(spec.Ignore)
+		out.Policy.Ignore, invalid = ignoreRules("spec.ignore", spec.Ignore)
 	}
 	if invalid == nil {
-		out.Policy.HealthExprs, invalid = expressions(spec)
+		out.Policy.HealthExprs, invalid = expressions(spec.HealthCheckExprs, spec.DependsOn)
 	}
 	out.Render.Decrypt = decryption(spec.Decryption, namespace)
 	if invalid == nil {

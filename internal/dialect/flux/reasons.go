@@ -43,6 +43,28 @@ func kustomizationReasons() []translation {
 	}
 }
 
+// helmReleaseReasons is the table for HelmReleases, for what fails beside the
+// actions of Helm.
+func helmReleaseReasons() []translation {
+	return []translation{
+		{app.StageSpec, app.ReasonInvalidSpec, outcome{"InvalidSpec", true}},
+		{app.StageSpec, app.ReasonInvalidExpr, outcome{"InvalidCELExpression", true}},
+		{app.StageSpec, app.ReasonUnsupported, outcome{"Unsupported", true}},
+		{app.StageSpec, app.ReasonForbidden, outcome{"AccessDenied", true}},
+		{app.StageDepends, "", outcome{"DependencyNotReady", false}},
+		{app.StageFetch, app.ReasonSourceNotReady, outcome{"SourceNotReady", false}},
+		{app.StageFetch, "", outcome{"ArtifactFailed", false}},
+		{"", app.ReasonArtifact, outcome{"ArtifactFailed", false}},
+		{app.StageRender, app.ReasonPathNotFound, outcome{"ArtifactFailed", false}},
+		{"", app.ReasonValues, outcome{"ValuesError", false}},
+		{"", app.ReasonRetriesExceeded, outcome{"RetriesExceeded", true}},
+		{"", app.ReasonNoRollbackTarget, outcome{"MissingRollbackTarget", true}},
+		{app.StageHealth, app.ReasonSuperseded, outcome{"HealthCheckCanceled", false}},
+		{app.StageDelete, "", outcome{"UninstallFailed", false}},
+		{"", "", outcome{"ReconciliationFailed", false}},
+	}
+}
+
 // gitRepositoryReasons is the table for GitRepositories.
 func gitRepositoryReasons() []translation {
 	return []translation{

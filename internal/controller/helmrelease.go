@@ -1,0 +1,211 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/dialect/flux"
+)
+
+var (
+	helmReleaseResource = schema.GroupVersionResource{Group: flux.HelmGroup, Version: "v2", Resource: "helmreleases"}
+	helmChartResource   = schema.GroupVersionResource{Group: flux.SourceGroup, Version: "v1", Resource: "helmcharts"}
+)
+
+func (c *Controller) setHelmRelease(u *unstructured.Unstructured) {
+	if !c.note(helmReleaseResource, u) {
+		return
+	}
+	spec := flux.DecodeHelmRelease(u)
+	if c.setFluxApp(fluxApp{helmReleaseResource, c.setHelmRelease}, u, spec) && !spec.Suspend && spec.Deletion == nil {
+		c.keepCharts(u)
+	}
+}
+
+func (c *Controller) removedHelmRelease(u *unstructured.Unstructured) {
+	c.removedFluxApp(helmReleaseResource, flux.KindHelmRelease, u)
+}
+
+func (c *Controller) publishHelmRelease(ctx context.Context, r app.Report) error {
+	unlock := c.lock(helmReleaseResource, r.App.Namespace, r.App.Name)
+	defer unlock()
+	return c.current(ctx, helmReleaseResource, r.App.Namespace, r.App.Name, r.UID, func(u *unstructured.Unstructured) error {
+		spec, old := flux.DecodeHelmRelease(u), statusOf(u)
+		events := flux.Annotated(flux.HelmReleaseEvents(r, spec, old), u.GetAnnotations())
+		if r.Deleted {
+			if !spec.Suspend {
+				if err := c.dropCharts(ctx, u, resourceKey{}); err != nil {
+					return err
+				}
+			}
+			c.emit(u, events)
+			return c.setFinalizer(ctx, helmReleaseResource, u, flux.Finalizer, false)
+		}
+		chart := ""
+		if want := flux.HelmChartOf(u); want != nil && c.find(helmChartResource, want.GetNamespace(), want.GetName()) != nil {
+			chart = want.GetNamespace() + "/" + want.GetName()
+		}
+		if err := c.writeStatus(ctx, helmReleaseResource, u, flux.EncodeHelmRelease(r, spec, chart, old)); err != nil {
+			return err
+		}
+		c.emit(u, events)
+		return nil
+	})
+}
+
+// setHelmChart keeps a HelmChart as its HelmRelease wants it, whoever changes
+// it.
+func (c *Controller) setHelmChart(u *unstructured.Unstructured) {
+	if !c.note(helmChartResource, u) {
+		return
+	}
+	c.fileChart(u, true)
+	if u.GetDeletionTimestamp() != nil {
+		// Nothing is stored that would have to be cleaned up; the finalizer is
+		// one that Flux left.
+		if slices.Contains(u.GetFinalizers(), flux.Finalizer) && c.ours(flux.KindHelmChart, u.GetNamespace(), u.GetName()) {
+			if err := c.setFinalizer(c.ctx, helmChartResource, u, flux.Finalizer, false); err != nil {
+				c.log.Warn("finalizer cannot be removed", "helmchart", u.GetName(), "error", err)
+				c.again(helmChartResource, u, c.setHelmChart)
+			}
+		}
+		return
+	}
+	c.keepChartsOf(u)
+}
+
+func (c *Controller) removedHelmChart(u *unstructured.Unstructured) {
+	c.forget(helmChartResource)(u)
+	c.fileChart(u, false)
+	c.keepChartsOf(u)
+}
+
+// keepChartsOf looks after the HelmCharts of the HelmRelease that a HelmChart
+// says it belongs to, if there is one and it is this replica's.
+func (c *Controller) keepChartsOf(chart *unstructured.Unstructured) {
+	namespace, name, ok := flux.HelmChartOwner(chart)
+	if !ok || !c.ours(flux.KindHelmRelease, namespace, name) {
+		return
+	}
+	u := c.find(helmReleaseResource, namespace, name)
+	if u == nil || u.GetDeletionTimestamp() != nil || !slices.Contains(u.GetFinalizers(), flux.Finalizer) || flux.DecodeHelmRelease(u).Suspend {
+		return
+	}
+	c.keepCharts(u)
+}
+
+// keepCharts makes the HelmChart of a HelmRelease what that says, and deletes
+// the one that it had before. Where all is so, nothing is asked for.
+func (c *Controller) keepCharts(u *unstructured.Unstructured) {
+	want := flux.HelmChartOf(u)
+	keep := resourceKey{}
+	if want != nil {
+		keep = keyOf(helmChartResource, want)
+	}
+	if len(c.chartsBut(u, keep)) == 0 && (want == nil || flux.SameHelmChart(want, c.find(helmChartResource, keep.namespace, keep.name))) {
+		return
+	}
+	go c.aside(func() {
+		err := c.dropCharts(c.ctx, u, keep)
+		if err == nil && want != nil {
+			err = c.applyChart(c.ctx, u, want)
+		}
+		if err != nil && c.ctx.Err() == nil {
+			c.log.Warn("HelmChart cannot be kept", "helmrelease", u.GetNamespace()+"/"+u.GetName(), "error", err)
+			c.emit(u, []app.Event{{Reason: "HelmChartSyncErr", Message: err.Error()}})
+			c.again(helmReleaseResource, u, c.keepCharts)
+		}
+	})
+}
+
+// applyChart creates a HelmChart, or brings it up to date.
+func (c *Controller) applyChart(ctx context.Context, u, want *unstructured.Unstructured) error {
+	data, err := json.Marshal(want.Object)
+	if err != nil {
+		return fmt.Errorf("encoding HelmChart %s: %w", want.GetName(), err)
+	}
+	before := c.find(helmChartResource, want.GetNamespace(), want.GetName())
+	ctx, cancel := c.request(ctx)
+	defer cancel()
+	force := true
+	got, err := c.dynamic.Resource(helmChartResource).Namespace(want.GetNamespace()).Patch(ctx, want.GetName(), types.ApplyPatchType, data,
+		metav1.PatchOptions{FieldManager: flux.HelmFieldManager, Force: &force})
+	if err != nil {
+		return fmt.Errorf("failed to apply HelmChart '%s/%s': %w", want.GetNamespace(), want.GetName(), err)
+	}
+	unstructured.RemoveNestedField(got.Object, "metadata", "managedFields")
+	c.setHelmChart(got)
+	action, reason := "created", "HelmChartCreated"
+	if before != nil {
+		action, reason = "configured", "HelmChartConfigured"
+	}
+	kind, _, _ := unstructured.NestedString(want.Object, "spec", "sourceRef", "kind")
+	source, _, _ := unstructured.NestedString(want.Object, "spec", "sourceRef", "name")
+	c.emit(u, []app.Event{{Reason: reason, Message: fmt.Sprintf("%s HelmChart/%s/%s with SourceRef '%s/%s/%s'",
+		action, want.GetNamespace(), want.GetName(), kind, want.GetNamespace(), source)}})
+	return nil
+}
+
+// dropCharts deletes the HelmCharts of a HelmRelease but one.
+func (c *Controller) dropCharts(ctx context.Context, u *unstructured.Unstructured, keep resourceKey) error {
+	for _, chart := range c.chartsBut(u, keep) {
+		limited, cancel := c.request(ctx)
+		uid := chart.GetUID()
+		err := c.dynamic.Resource(helmChartResource).Namespace(chart.GetNamespace()).Delete(limited, chart.GetName(),
+			metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+		cancel()
+		if apierrors.IsNotFound(err) || apierrors.IsConflict(err) { // another one by now is none of ours
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("failed to delete HelmChart '%s/%s': %w", chart.GetNamespace(), chart.GetName(), err)
+		}
+		c.emit(u, []app.Event{{Reason: "HelmChartDeleted", Message: fmt.Sprintf("deleted HelmChart '%s/%s'", chart.GetNamespace(), chart.GetName())}})
+	}
+	return nil
+}
+
+// fileChart notes that a HelmChart is there, or that it is gone.
+func (c *Controller) fileChart(chart *unstructured.Unstructured, there bool) {
+	namespace, name, ok := flux.HelmChartOwner(chart)
+	if !ok {
+		return
+	}
+	owner, key := app.ID{Kind: flux.KindHelmRelease, Namespace: namespace, Name: name}, keyOf(helmChartResource, chart)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case !there && c.latest[key] == nil:
+		delete(c.charts[owner], key)
+	case there && c.charts[owner] == nil:
+		c.charts[owner] = map[resourceKey]bool{key: true}
+	case there:
+		c.charts[owner][key] = true
+	}
+	if len(c.charts[owner]) == 0 {
+		delete(c.charts, owner)
+	}
+}
+
+// chartsBut lists the HelmCharts that belong to a HelmRelease, but for one and
+// those that are on their way out.
+func (c *Controller) chartsBut(u *unstructured.Unstructured, keep resourceKey) []*unstructured.Unstructured {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []*unstructured.Unstructured
+	for key := range c.charts[app.ID{Kind: flux.KindHelmRelease, Namespace: u.GetNamespace(), Name: u.GetName()}] {
+		if chart := c.latest[key]; key != keep && chart != nil && chart.GetDeletionTimestamp() == nil {
+			out = append(out, chart)
+		}
+	}
+	return out
+}

@@ -1,0 +1,151 @@
+package flux
+
+import (
+	"reflect"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"plumb.dev/plumb/internal/app"
+)
+
+// chartSource is where the chart of a HelmRelease comes from. A chart in a
+// GitRepository is read from that; for others there is a HelmChart.
+func chartSource(spec helmReleaseSpec, namespace, name string) app.SourceID {
+	switch {
+	case spec.ChartRef != nil:
+		return app.SourceID{Kind: spec.ChartRef.Kind, Namespace: orElse(spec.ChartRef.Namespace, namespace), Name: spec.ChartRef.Name}
+	case spec.Chart == nil:
+		return app.SourceID{}
+	}
+	ref := spec.Chart.Spec.SourceRef
+	if ref.Kind == KindGitRepository {
+		return app.SourceID{Kind: ref.Kind, Namespace: orElse(ref.Namespace, namespace), Name: ref.Name}
+	}
+	return app.SourceID{Kind: KindHelmChart, Namespace: orElse(ref.Namespace, namespace), Name: helmChartName(namespace, name)}
+}
+
+// chartOf says which chart of the source it is. Only GitRepositories are read
+// as they are; of other sources the HelmChart makes the chart.
+func chartOf(spec helmReleaseSpec) app.ReleaseChart {
+	if spec.Chart == nil || spec.Chart.Spec.SourceRef.Kind != KindGitRepository {
+		return app.ReleaseChart{}
+	}
+	c := spec.Chart.Spec
+	return app.ReleaseChart{Path: c.Chart, ValuesFiles: valuesFiles(c.ValuesFiles, c.ValuesFile),
+		IgnoreMissing: c.IgnoreMissingValuesFiles, ByRevision: c.ReconcileStrategy == "Revision"}
+}
+
+// valuesFiles adds what old versions name alone.
+func valuesFiles(files []string, file string) []string {
+	if file == "" || slices.Contains(files, file) {
+		return files
+	}
+	return append(slices.Clone(files), file)
+}
+
+func checkChartKinds(spec helmReleaseSpec) *app.Failure {
+	if spec.ChartRef != nil {
+		switch spec.ChartRef.Kind {
+		case KindOCIRepository, KindHelmChart, KindExternalArtifact:
+			return nil
+		}
+		return app.Fail(app.StageSpec, app.ReasonInvalidSpec, "spec.chartRef.kind: there is no chart in a %q", spec.ChartRef.Kind).
+			WithHint("set it to OCIRepository, HelmChart or ExternalArtifact")
+	}
+	switch spec.Chart.Spec.SourceRef.Kind {
+	case KindHelmRepository, KindGitRepository, KindBucket:
+		return nil
+	}
+	return app.Fail(app.StageSpec, app.ReasonInvalidSpec, "spec.chart.spec.sourceRef.kind: there is no chart in a %q", spec.Chart.Spec.SourceRef.Kind).
+		WithHint("set it to HelmRepository, GitRepository or Bucket")
+}
+
+func helmChartName(namespace, name string) string { return namespace + "-" + name }
+
+// HelmChartOf is the HelmChart that a HelmRelease asks for, to be applied; nil
+// if it asks for none, or cannot be understood.
+func HelmChartOf(u *unstructured.Unstructured) *unstructured.Unstructured {
+	var spec helmReleaseSpec
+	if convert(section(u.Object, "spec"), &spec) != nil || spec.Chart == nil || checkChartKinds(spec) != nil {
+		return nil
+	}
+	c, namespace := spec.Chart.Spec, u.GetNamespace()
+	interval := c.Interval
+	if interval == nil {
+		interval = spec.Interval
+	}
+	chart := map[string]any{
+		"chart":             c.Chart,
+		"version":           orElse(c.Version, "*"),
+		"reconcileStrategy": orElse(c.ReconcileStrategy, "ChartVersion"),
+		"sourceRef":         map[string]any{"kind": c.SourceRef.Kind, "name": c.SourceRef.Name},
+		"interval":          defaultInterval.String(),
+	}
+	if interval != nil {
+		chart["interval"] = interval.Duration.String()
+	}
+	if files := valuesFiles(c.ValuesFiles, c.ValuesFile); len(files) > 0 {
+		var list []any
+		for _, f := range files {
+			list = append(list, f)
+		}
+		chart["valuesFiles"] = list
+	}
+	if c.IgnoreMissingValuesFiles {
+		chart["ignoreMissingValuesFiles"] = true
+	}
+	if v := c.Verify; v != nil {
+		verify := map[string]any{"provider": orElse(v.Provider, "cosign")}
+		if v.SecretRef != nil {
+			verify["secretRef"] = map[string]any{"name": v.SecretRef.Name}
+		}
+		chart["verify"] = verify
+	}
+	out := &unstructured.Unstructured{Object: map[string]any{"spec": chart}}
+	out.SetAPIVersion(SourceGroup + "/v1")
+	out.SetKind(KindHelmChart)
+	out.SetNamespace(orElse(c.SourceRef.Namespace, namespace))
+	out.SetName(helmChartName(namespace, u.GetName()))
+	labels := map[string]string{}
+	for k, v := range spec.Chart.Metadata.Labels {
+		labels[k] = v
+	}
+	labels[helmOwnerName], labels[helmOwnerNamespace] = u.GetName(), namespace
+	out.SetLabels(labels)
+	if len(spec.Chart.Metadata.Annotations) > 0 {
+		out.SetAnnotations(spec.Chart.Metadata.Annotations)
+	}
+	return out
+}
+
+// HelmChartOwner is the HelmRelease that a HelmChart is kept for, by its labels
+// and its name.
+func HelmChartOwner(chart *unstructured.Unstructured) (namespace, name string, ok bool) {
+	labels := chart.GetLabels()
+	namespace, name = labels[helmOwnerNamespace], labels[helmOwnerName]
+	return namespace, name, name != "" && chart.GetName() == helmChartName(namespace, name)
+}
+
+// SameHelmChart reports whether a HelmChart is as it is wanted. What others set
+// beside that, such as suspend, is theirs.
+func SameHelmChart(want, live *unstructured.Unstructured) bool {
+	if live == nil {
+		return false
+	}
+	for _, field := range []string{"chart", "version", "sourceRef", "interval", "reconcileStrategy", "valuesFiles", "ignoreMissingValuesFiles", "verify"} {
+		if !reflect.DeepEqual(section(want.Object, "spec")[field], section(live.Object, "spec")[field]) {
+			return false
+		}
+	}
+	return contains(live.GetLabels(), want.GetLabels()) && contains(live.GetAnnotations(), want.GetAnnotations())
+}
+
+func contains(all, some map[string]string) bool {
+	for k, v := range some {
+		if all[k] != v {
+			return false
+		}
+	}
+	return true
+}

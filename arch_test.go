@@ -37,7 +37,7 @@ var pure = []string{
 var isolated = []string{"internal/source", "internal/cluster", "internal/apply", "internal/release", "internal/rendercache", "internal/replica"}
 
 // hermetic packages work on what they are handed, and on nothing else.
-var hermetic = []string{"internal/render", "internal/render/envsubst", "internal/secret/sops"}
+var hermetic = []string{"internal/render", "internal/render/envsubst", "internal/secret/sops", "internal/source/signature"}
 
 // impure is what pure packages and rendering must not import.
 var impure = []string{

@@ -118,7 +118,12 @@ func (c *Comparer) one(ctx context.Context, u *unstructured.Unstructured) (out C
 		out.Err = err
 		return out
 	}
-	revision, p, err := engine.Preview(ctx, c.Sources, c.Bases, cl, spec, src)
+	parts, err := engine.Parts(ctx, c.Sources, src, c.resolver.Source)
+	if err != nil {
+		out.Err = err
+		return out
+	}
+	revision, p, err := engine.Preview(ctx, c.Sources, c.Bases, cl, spec, src, parts...)
 	out.Revision, out.Warnings, out.Err = revision, p.Warnings, err
 	if err == nil && p.Refused != nil {
 		out.Err = p.Refused

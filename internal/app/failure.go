@@ -39,6 +39,7 @@ const (
 	ReasonAuthentication   Reason = "Authentication"   // credentials are missing or refused
 	ReasonRefNotFound      Reason = "RefNotFound"      // the ref resolves to nothing
 	ReasonRepoNotFound     Reason = "RepoNotFound"     // there is no such repository
+	ReasonProvider         Reason = "Provider"         // the credentials are not of the sort that was announced
 	ReasonVerifyKeys       Reason = "VerifyKeys"       // the keys that signatures are verified with are missing or no keys
 	ReasonVerifyMode       Reason = "VerifyMode"       // a signed tag is asked for, and the ref selects no tag
 	ReasonUnsignedTag      Reason = "UnsignedTag"      // the tag has no signature

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"log/slog"
 	"time"
 )
@@ -90,6 +91,9 @@ type Credentials struct {
 	ClientCert         []byte // PEM
 	ClientKey          []byte // PEM
 	Proxy              Proxy  // the zero value leaves the choice to the process
+	// GitHubApp is exchanged for a token, which takes the place of Username and
+	// Password.
+	GitHubApp *GitHubApp
 	// Err, if set, says why the credentials could not be had (a missing
 	// Secret, a missing key): the fetch fails with it.
 	Err error
@@ -103,6 +107,35 @@ func (Credentials) LogValue() slog.Value { return slog.StringValue("<credentials
 
 // MarshalJSON keeps credentials out of every encoder.
 func (Credentials) MarshalJSON() ([]byte, error) { return []byte(`"<credentials>"`), nil }
+
+// Refusal says why there are no credentials for an address; nil if there are.
+// A failure that Err is stays what it is.
+func (c Credentials) Refusal(address string) *Failure {
+	if c.Err == nil {
+		return nil
+	}
+	var known *Failure
+	if errors.As(c.Err, &known) {
+		f := *known
+		f.Retry.Never = f.Retry.Never || f.Stage == StageSpec || f.Reason == ReasonInvalidSpec
+		return &f
+	}
+	return Fail(StageFetch, ReasonAuthentication, "credentials for %s: %w", address, c.Err)
+}
+
+// GitHubApp is an app that is installed for some repositories of a GitHub
+// server.
+type GitHubApp struct {
+	ID string
+	// The installation, by its id or by whose it is: an organization or a user.
+	Installation, Owner string
+	PrivateKey          []byte // PEM, RSA
+	// API is the base URL of the server's API; "" is that of github.com.
+	API string
+}
+
+func (GitHubApp) String() string   { return "<GitHub App>" }
+func (GitHubApp) GoString() string { return "<GitHub App>" }
 
 // Proxy is a way to a repository.
 type Proxy struct {

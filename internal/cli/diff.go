@@ -114,7 +114,11 @@ func (p *program) diff(ctx context.Context, out, stderr io.Writer, opts diffOpti
 	if opts.remoteBases {
 		bases = p.bases(cache)
 	}
-	revision, plan, err := engine.Preview(ctx, sources, bases, cl, spec, src)
+	parts, err := engine.Parts(ctx, sources, src, ctl.Source)
+	if err != nil {
+		return err
+	}
+	revision, plan, err := engine.Preview(ctx, sources, bases, cl, spec, src, parts...)
 	if err != nil {
 		return err
 	}

@@ -95,16 +95,11 @@ func (c *Controller) decodeApplication(u *unstructured.Unstructured) (app.Spec, 
 	return c.standIn(spec), src
 }
 
-// sourceName makes equal sources one: it is derived from all that decides what
-// is fetched. The repository comes first, for people who read logs.
+// sourceName makes equal sources one: it is derived from what decides what is
+// fetched. The repository comes first, for people who read logs. Credentials
+// follow from its URL, and are no part of a name that anyone may see.
 func sourceName(src app.Source) string {
-	auth := src.Auth
-	problem := ""
-	if auth.Err != nil {
-		problem = auth.Err.Error()
-	}
-	data, err := json.Marshal([]any{src.URL, src.Ref, src.Interval, problem, auth.Username, auth.Password, auth.BearerToken,
-		auth.SSHKey, auth.SSHKeyPassword, auth.KnownHosts, auth.InsecureHost, auth.CA, auth.ClientCert, auth.ClientKey})
+	data, err := json.Marshal([]any{src.URL, src.Ref, src.Interval})
 	if err != nil {
 		data = []byte(src.URL)
 	}
@@ -126,18 +121,16 @@ func (c *Controller) keep(id app.ID, src app.Source) {
 		}
 		delete(c.inline, id)
 	}
-	fresh := false
 	if src.URL != "" {
-		fresh = c.readers[src.ID] == nil
-		if fresh {
+		if c.readers[src.ID] == nil {
 			c.readers[src.ID] = map[app.ID]bool{}
 		}
 		c.readers[src.ID][id] = true
 		c.inline[id] = src.ID
 	}
 	c.mu.Unlock()
-	if fresh {
-		c.engine.SetSource(src)
+	if src.URL != "" {
+		c.engine.SetSource(src) // the credentials may be others
 	}
 	if gone != nil {
 		c.engine.RemoveSource(*gone)

@@ -18,7 +18,7 @@ const maxHeeded = 50
 
 // ofSecrets are the reasons of failures that another content of a Secret may
 // mend.
-var ofSecrets = []app.Reason{app.ReasonAuthentication, app.ReasonVerifyKeys, app.ReasonCommitSignature, app.ReasonTagSignature, app.ReasonUnverified}
+var ofSecrets = []app.Reason{app.ReasonAuthentication, app.ReasonProvider, app.ReasonVerifyKeys, app.ReasonCommitSignature, app.ReasonTagSignature, app.ReasonUnverified}
 
 // heed watches the Secrets of a source whose credentials or keys were refused, or are
 // missing, until a look at it succeeds: whoever corrects one need not wait for

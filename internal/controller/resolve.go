@@ -77,19 +77,27 @@ func (c *Controller) resolveKustomization(ctx context.Context, id app.ID) (app.S
 	if spec.Invalid != nil {
 		return spec, app.Source{}, spec.Invalid
 	}
-	from := spec.Source
-	k, ok := sourceKindOf(from.Kind)
-	if !ok {
-		return spec, app.Source{}, fmt.Errorf("the source of %s: there is no such kind: %s", id, from.Kind)
-	}
-	u, err = c.get(ctx, k.resource, from.Namespace, from.Name)
+	src, err := c.Source(ctx, spec.Source)
 	if err != nil {
 		return spec, app.Source{}, fmt.Errorf("the source of %s: %w", id, err)
 	}
-	if _, _, failure := k.Decode(u); failure != nil {
-		return spec, app.Source{}, failure
+	return spec, src, nil
+}
+
+// Source reads a source from the cluster once, with what its Secrets hold.
+func (c *Controller) Source(ctx context.Context, id app.SourceID) (app.Source, error) {
+	k, ok := sourceKindOf(id.Kind)
+	if !ok {
+		return app.Source{}, fmt.Errorf("there is no such kind: %s", id.Kind)
 	}
-	return spec, c.source(ctx, k, u), nil
+	u, err := c.get(ctx, k.resource, id.Namespace, id.Name)
+	if err != nil {
+		return app.Source{}, err
+	}
+	if _, _, failure := k.Decode(u); failure != nil {
+		return app.Source{}, failure
+	}
+	return c.source(ctx, k, u), nil
 }
 
 func (c *Controller) resolveApplication(ctx context.Context, id app.ID) (app.Spec, app.Source, error) {

@@ -15,12 +15,12 @@ import (
 // Preview takes an app along the line as far as the plan, with every
 // difference predicted, and writes nothing. It is what `plumb diff` shows. The
 // predictions are made with the rights of cl's own identity. Remote bases come
-// from bases; nil refuses them.
-func Preview(ctx context.Context, sources, bases *source.Store, cl *cluster.Cluster, spec app.Spec, src app.Source) (app.Revision, plan.Plan, error) {
+// from bases; nil refuses them. parts are what src is made of; see Parts.
+func Preview(ctx context.Context, sources, bases *source.Store, cl *cluster.Cluster, spec app.Spec, src app.Source, parts ...source.Part) (app.Revision, plan.Plan, error) {
 	if spec.Invalid != nil {
 		return app.Revision{}, plan.Plan{}, spec.Invalid
 	}
-	revision, repo, err := sources.Resolve(ctx, src, time.Now())
+	revision, repo, err := sources.Resolve(ctx, src, time.Now(), parts...)
 	if err != nil {
 		return app.Revision{}, plan.Plan{}, err
 	}
@@ -44,4 +44,40 @@ func Preview(ctx context.Context, sources, bases *source.Store, cl *cluster.Clus
 	}
 	p.Warnings = append(append(rendered.warnings, warnings...), p.Warnings...)
 	return revision, p, nil
+}
+
+// maxParts bounds how far Parts goes: sources of sources of sources.
+const maxParts = 8
+
+// Parts fetches what a source is made of, for those who work without a running
+// engine. of reads a source by its name.
+func Parts(ctx context.Context, sources *source.Store, src app.Source, of func(context.Context, app.SourceID) (app.Source, error)) ([]source.Part, error) {
+	return parts(ctx, sources, src, of, maxParts)
+}
+
+func parts(ctx context.Context, sources *source.Store, src app.Source, of func(context.Context, app.SourceID) (app.Source, error), depth int) ([]source.Part, error) {
+	var out []source.Part
+	for _, id := range src.Uses {
+		if depth == 0 {
+			return nil, app.Fail(app.StageFetch, app.ReasonCycle, "source %s is made of more than %d others, one of the other", src.ID, maxParts)
+		}
+		use, err := of(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		below, err := parts(ctx, sources, use, of, depth-1)
+		if err != nil {
+			return nil, err
+		}
+		revision, repo, err := sources.Resolve(ctx, use, time.Now(), below...)
+		if err != nil {
+			return nil, err
+		}
+		tree, err := repo.Tree(revision.ID())
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, source.Part{Source: use, Revision: revision, Files: source.Shown(use, tree)})
+	}
+	return out, nil
 }

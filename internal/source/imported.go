@@ -49,8 +49,8 @@ const (
 
 // importFrom is Resolve for what is no Git repository.
 func (s *Store) importFrom(ctx context.Context, up Upstream, src app.Source, since time.Time) (app.Revision, *Repo, error) {
-	if src.Auth.Err != nil {
-		return app.Revision{}, nil, app.Fail(app.StageFetch, app.ReasonAuthentication, "credentials for %s: %w", up, src.Auth.Err)
+	if f := src.Auth.Refusal(up.String()); f != nil {
+		return app.Revision{}, nil, f
 	}
 	repo := s.imports(importName(src), up.String())
 	rev, err := repo.resolveImport(ctx, up, src.Ref.Commit, since)

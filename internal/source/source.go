@@ -80,7 +80,7 @@ func Open(opt Options) *Store {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	dialer := remote.NewDialer(remote.Options{Local: opt.Local, Proxy: opt.Proxy, Scratch: opt.Dir})
+	dialer := remote.NewDialer(remote.Options{Local: opt.Local, Proxy: opt.Proxy, Scratch: opt.Dir, Now: opt.Now})
 	return &Store{
 		opt:    opt,
 		dialer: dialer,

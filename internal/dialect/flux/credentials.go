@@ -12,9 +12,6 @@ import (
 // Credentials reads a Secret of the format of Flux, for a repository at
 // address. What is missing or contradictory is in the Err of the result.
 func Credentials(secret map[string][]byte, address string) app.Credentials {
-	if _, ok := secret["githubAppID"]; ok {
-		return app.Credentials{Err: errors.New("the Secret holds a GitHub App, which is not supported yet; use a token or an SSH key")}
-	}
 	u, err := url.Parse(address)
 	if err != nil {
 		return app.Credentials{Err: errors.New("the repository URL cannot be parsed")}

@@ -239,7 +239,6 @@ func TestCredentials(t *testing.T) {
 			app.Credentials{Username: "me", SSHKey: []byte("I"), KnownHosts: []byte("H")}, ""},
 		{"ssh without hosts", ssh, map[string]string{"identity": "I"}, app.Credentials{}, "lacks known_hosts"},
 		{"ssh without key", ssh, map[string]string{"username": "u"}, app.Credentials{}, "lacks identity"},
-		{"GitHub App", https, map[string]string{"githubAppID": "1"}, app.Credentials{}, "not supported"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -1,11 +1,14 @@
 package flux
 
 import (
+	"maps"
+
 	"plumb.dev/plumb/internal/app"
 )
 
 // EncodeGitRepository is SourceKind.Encode.
 func EncodeGitRepository(r app.SourceReport, warnings []app.Warning, old map[string]any) map[string]any {
+	old = modern(old)
 	status := encodeSource(gitRepositoryWords(), r, warnings, old)
 	if r.Failure != nil {
 		return status
@@ -59,6 +62,7 @@ func deref(s *string) string {
 
 // GitRepositoryEvents is SourceKind.Events.
 func GitRepositoryEvents(r app.SourceReport, warnings []app.Warning, old map[string]any) []app.Event {
+	old = modern(old)
 	out := sourceEvents(gitRepositoryWords(), r, warnings, old)
 	revision := FormatRevision(r.Revision)
 	if r.Failure == nil && revision == text(old, "artifact", "revision") && partsMoved(r.Revision, old) {
@@ -66,6 +70,20 @@ func GitRepositoryEvents(r app.SourceReport, warnings []app.Warning, old map[str
 			Annotations: map[string]string{SourceGroup + "/revision": revision}})
 	}
 	return out
+}
+
+// modern gives a status whose revision is written as Flux does now, in place
+// of main/<commit>: the same revision is no news.
+func modern(old map[string]any) map[string]any {
+	artifact := section(old, "artifact")
+	written := text(artifact, "revision")
+	now := FormatRevision(ParseRevision(written))
+	if now == "" || now == written {
+		return old
+	}
+	artifact, old = maps.Clone(artifact), maps.Clone(old)
+	artifact["revision"], old["artifact"] = now, artifact
+	return old
 }
 
 // partsMoved reports whether what is included is another than the status

@@ -370,6 +370,33 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// What an old Flux wrote of the same revision is no news.
+func TestOldRevision(t *testing.T) {
+	old := never()
+	old["artifact"] = map[string]any{"revision": "main/" + rev1.Commit, "checksum": "abc", "lastUpdateTime": "2020-01-01T00:00:00Z"}
+	look := app.SourceReport{Generation: 1, Revision: rev1, At: noon}
+	for _, e := range GitRepositoryEvents(look, nil, old) {
+		if e.Reason == "NewArtifact" {
+			t.Errorf("event %+v", e)
+		}
+	}
+	status := EncodeGitRepository(look, nil, old)
+	if got := text(status, "artifact", "revision"); got != FormatRevision(rev1) {
+		t.Errorf("revision %s", got)
+	}
+	if got := text(status, "artifact", "lastUpdateTime"); got != "2020-01-01T00:00:00Z" {
+		t.Errorf("found at %s", got)
+	}
+	look.Revision = rev2
+	news := false
+	for _, e := range GitRepositoryEvents(look, nil, old) {
+		news = news || e.Reason == "NewArtifact"
+	}
+	if !news {
+		t.Error("no event of another revision")
+	}
+}
+
 func TestEncodeGitRepository(t *testing.T) {
 	look := func(after time.Duration, rev app.Revision, f *app.Failure, token string) app.SourceReport {
 		return app.SourceReport{Generation: 1, Revision: rev, Failure: f, At: noon.Add(after), Handled: token}

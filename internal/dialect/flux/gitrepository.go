@@ -23,6 +23,8 @@ const (
 	defaultFetchTimeout = 60 * time.Second
 	// defaultBranch is what Flux follows if nothing is said; it is not HEAD.
 	defaultBranch = "master"
+
+	providerGitHub = "github"
 )
 
 // gitRepositorySpec has every field of every version; what this package does
@@ -174,7 +176,6 @@ func gitRepositoryWarnings(spec gitRepositorySpec) []app.Warning {
 	}
 	warn(spec.GitImplementation != "", "gitImplementation", "has no effect, there is one implementation")
 	warn(spec.AccessFrom != nil, "accessFrom", "has no effect, as in Flux")
-	warn(spec.ServiceAccountName != "", "serviceAccountName", "has no effect with the generic provider")
 	if u, err := url.Parse(spec.URL); err == nil && u.User != nil {
 		_, secret := u.User.Password()
 		warn(secret, "url", "holds a password that everyone who may read this resource can see; use secretRef")
@@ -185,14 +186,17 @@ func gitRepositoryWarnings(spec gitRepositorySpec) []app.Warning {
 // gitRepositoryFailure refuses what would deliver something else than asked,
 // or trust more than asked.
 func gitRepositoryFailure(spec gitRepositorySpec) *app.Failure {
-	unsupported := func(field, hint string) *app.Failure {
-		return app.Fail(app.StageSpec, app.ReasonUnsupported, "spec.%s is not supported yet", field).WithHint("%s", hint)
-	}
 	switch {
 	case spec.Interval != nil && spec.Interval.Duration < 0, spec.Timeout != nil && spec.Timeout.Duration < 0:
 		return app.Fail(app.StageSpec, app.ReasonInvalidSpec, "spec.interval and spec.timeout must not be negative")
-	case spec.Provider != "" && spec.Provider != "generic":
-		return unsupported("provider: "+spec.Provider, "use a token or an SSH key in a Secret, with provider generic")
+	case spec.Provider == providerGitHub && (spec.SecretRef == nil || spec.SecretRef.Name == ""):
+		return app.Fail(app.StageSpec, app.ReasonProvider, "spec.provider is github, and there is no spec.secretRef that has the GitHub App")
+	case spec.Provider != "" && spec.Provider != "generic" && spec.Provider != providerGitHub:
+		return app.Fail(app.StageSpec, app.ReasonUnsupported, "spec.provider: %s is not supported: the identity service of a cloud cannot be asked", spec.Provider).
+			WithHint("use a token or an SSH key in a Secret, with provider generic")
+	case spec.ServiceAccountName != "":
+		return app.Fail(app.StageSpec, app.ReasonUnsupported, "spec.serviceAccountName is for providers aws and azure, which are not supported").
+			WithHint("remove it, and use a token or an SSH key in a Secret")
 	}
 	return checkURL(spec.URL)
 }

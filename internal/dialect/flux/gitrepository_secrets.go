@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -15,7 +16,7 @@ func gitRepositorySecrets(u *unstructured.Unstructured) []SecretUse {
 	var uses []SecretUse
 	if name := text(u.Object, "spec", "secretRef", "name"); name != "" {
 		uses = append(uses, SecretUse{Name: name, Into: func(src *app.Source, data map[string][]byte) {
-			src.Auth = Credentials(data, src.URL)
+			src.Auth = GitCredentials(data, src.URL, text(u.Object, "spec", "provider"))
 		}})
 	}
 	if name := text(u.Object, "spec", "proxySecretRef", "name"); name != "" {
@@ -40,6 +41,42 @@ func gitRepositorySecrets(u *unstructured.Unstructured) []SecretUse {
 		})
 	}
 	return uses
+}
+
+// GitCredentials reads the Secret of a GitRepository at an address, with a
+// provider as the resource names it.
+func GitCredentials(secret map[string][]byte, address, provider string) app.Credentials {
+	wrong := func(format string, args ...any) app.Credentials {
+		return app.Credentials{Err: app.Fail(app.StageFetch, app.ReasonProvider, format, args...).
+			WithHint("GitHub Apps need provider github, and githubAppID, githubAppPrivateKey and githubAppInstallationID or githubAppInstallationOwner in the Secret")}
+	}
+	hasApp := len(secret["githubAppID"]) > 0
+	switch {
+	case provider != providerGitHub && hasApp:
+		return wrong("the Secret holds a GitHub App, and spec.provider is not github")
+	case provider != providerGitHub:
+		return Credentials(secret, address)
+	case !hasApp:
+		return wrong("spec.provider is github, and the Secret lacks githubAppID")
+	}
+	hub := &app.GitHubApp{
+		ID:           line(secret["githubAppID"]),
+		Installation: line(secret["githubAppInstallationID"]),
+		Owner:        line(secret["githubAppInstallationOwner"]),
+		PrivateKey:   secret["githubAppPrivateKey"],
+		API:          line(secret["githubAppBaseURL"]),
+	}
+	switch {
+	case (hub.Installation == "") == (hub.Owner == ""):
+		return wrong("the Secret must hold one of githubAppInstallationID and githubAppInstallationOwner")
+	case len(hub.PrivateKey) == 0:
+		return wrong("the Secret lacks githubAppPrivateKey")
+	case !strings.HasPrefix(address, "http://") && !strings.HasPrefix(address, "https://"):
+		return wrong("a GitHub App opens http and https URLs only")
+	}
+	c := Credentials(secret, address) // the TLS settings
+	c.Username, c.Password, c.BearerToken, c.GitHubApp = "", "", "", hub
+	return c
 }
 
 // ProxyOf reads the Secret that a proxySecretRef names.

@@ -68,3 +68,49 @@ spec: {url: "https://h/r", secretRef: {name: a}, proxySecretRef: {name: p}, veri
 		t.Error("a proxy without an address")
 	}
 }
+
+func TestGitHubApp(t *testing.T) {
+	whole := map[string]string{"githubAppID": "1\n", "githubAppInstallationID": "2\n", "githubAppPrivateKey": "hunter2", "githubAppBaseURL": "https://h/api/v3", "ca.crt": "ca", "username": "u", "password": "p"}
+	with := func(key, value string) map[string]string {
+		m := map[string]string{}
+		for k, v := range whole {
+			m[k] = v
+		}
+		if m[key] = value; value == "" {
+			delete(m, key)
+		}
+		return m
+	}
+	for name, test := range map[string]struct {
+		secret            map[string]string
+		address, provider string
+		err               string
+	}{
+		"all":               {whole, "https://h/r", "github", ""},
+		"not announced":     {whole, "https://h/r", "generic", "spec.provider is not github"},
+		"not announced, ''": {whole, "https://h/r", "", "spec.provider is not github"},
+		"announced":         {with("githubAppID", ""), "https://h/r", "github", "lacks githubAppID"},
+		"no installation":   {with("githubAppInstallationID", ""), "https://h/r", "github", "one of githubAppInstallationID"},
+		"two installations": {with("githubAppInstallationOwner", "o"), "https://h/r", "github", "one of githubAppInstallationID"},
+		"no key":            {with("githubAppPrivateKey", ""), "https://h/r", "github", "lacks githubAppPrivateKey"},
+		"ssh":               {whole, "ssh://git@h/r", "github", "http and https URLs only"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			data := map[string][]byte{}
+			for k, v := range test.secret {
+				data[k] = []byte(v)
+			}
+			c := GitCredentials(data, test.address, test.provider)
+			if test.err != "" {
+				f := c.Refusal(test.address)
+				if f == nil || f.Reason != app.ReasonProvider || !strings.Contains(f.Error(), test.err) || strings.Contains(f.Error(), "hunter") {
+					t.Errorf("got %v", f)
+				}
+				return
+			}
+			if g := c.GitHubApp; c.Err != nil || g == nil || g.ID != "1" || g.Installation != "2" || c.Username != "" || string(c.CA) != "ca" {
+				t.Errorf("got %+v, %v", g, c.Err)
+			}
+		})
+	}
+}

@@ -72,6 +72,8 @@ func gitRepositoryReasons() []translation {
 		{"", app.ReasonInvalidSpec, outcome{"InvalidSpec", true}},
 		{"", app.ReasonUnsupported, outcome{"Unsupported", true}},
 		{"", app.ReasonAuthentication, outcome{"AuthenticationFailed", false}},
+		{app.StageSpec, app.ReasonProvider, outcome{"InvalidProviderConfiguration", true}},
+		{"", app.ReasonProvider, outcome{"InvalidProviderConfiguration", false}},
 		{"", app.ReasonSourceNotFound, outcome{"NotFound", false}},
 		{"", app.ReasonSourceNotReady, outcome{"NoArtifact", false}},
 		{"", app.ReasonCycle, outcome{"IncludeCycle", false}},

@@ -38,6 +38,7 @@ type httpRemote struct {
 	auth   app.Credentials
 	agent  string
 	client *http.Client
+	app    *installation // whose token opens the repository; nil without a GitHub App
 }
 
 func (d *Dialer) openHTTP(addr giturl.Address, auth app.Credentials) (Remote, error) {
@@ -47,6 +48,12 @@ func (d *Dialer) openHTTP(addr giturl.Address, auth app.Credentials) (Remote, er
 	}
 	r := &httpRemote{addr: addr, auth: auth, agent: d.opt.Agent}
 	r.client = &http.Client{Transport: transport, CheckRedirect: r.mayFollow}
+	if auth.GitHubApp != nil {
+		if r.app, err = d.installation(auth, transport); err != nil {
+			return nil, app.Fail(app.StageFetch, app.ReasonAuthentication, "%s: %w", addr, err).
+				WithHint("Correct the GitHub App in the Secret of the source.")
+		}
+	}
 	return r, nil
 }
 
@@ -116,7 +123,7 @@ func tlsConfig(auth app.Credentials) (*tls.Config, error) {
 }
 
 func (r *httpRemote) anonymous() bool {
-	return r.auth.Username == "" && r.auth.Password == "" && r.auth.BearerToken == "" && len(r.auth.ClientKey) == 0
+	return r.auth.Username == "" && r.auth.Password == "" && r.auth.BearerToken == "" && len(r.auth.ClientKey) == 0 && r.app == nil
 }
 
 // mayFollow lets only the listing be redirected, and credentials only within
@@ -137,17 +144,26 @@ func (r *httpRemote) mayFollow(req *http.Request, via []*http.Request) error {
 	case !r.anonymous() && !strings.EqualFold(to.Hostname(), r.addr.Host):
 		return elsewhere("not followed with credentials")
 	}
-	r.authorize(req) // net/http drops the header when the port changes
+	if header := via[0].Header.Get("Authorization"); header != "" { // net/http drops it when the port changes
+		req.Header.Set("Authorization", header)
+	}
 	return nil
 }
 
-func (r *httpRemote) authorize(req *http.Request) {
+func (r *httpRemote) authorize(req *http.Request) error {
 	switch {
+	case r.app != nil:
+		token, err := r.app.token(req.Context())
+		if err != nil {
+			return err
+		}
+		req.SetBasicAuth("x-access-token", token)
 	case r.auth.BearerToken != "":
 		req.Header.Set("Authorization", "Bearer "+r.auth.BearerToken)
 	case r.auth.Username != "" || r.auth.Password != "":
 		req.SetBasicAuth(r.auth.Username, r.auth.Password)
 	}
+	return nil
 }
 
 func (r *httpRemote) List(ctx context.Context) (*Listing, error) {
@@ -200,7 +216,9 @@ func (r *httpRemote) do(ctx context.Context, method, target string, body io.Read
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
-	r.authorize(req)
+	if err := r.authorize(req); err != nil {
+		return nil, err
+	}
 	res, err := r.client.Do(req)
 	if err != nil {
 		var wrapped *url.Error
@@ -223,6 +241,9 @@ func (r *httpRemote) statusFailure(res *http.Response) *app.Failure {
 	case http.StatusProxyAuthRequired:
 		return proxyRefuses(r.addr)
 	case http.StatusUnauthorized, http.StatusForbidden:
+		if r.app != nil {
+			r.app.forget() // it may have been revoked
+		}
 		f := app.Fail(app.StageFetch, app.ReasonAuthentication, "%s: the server refuses the credentials: %w", r.addr, status).
 			WithHint("Correct the credentials in the Secret of the source.")
 		if r.anonymous() {

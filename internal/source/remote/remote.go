@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
@@ -37,6 +38,8 @@ type Options struct {
 	// Agent is the User-Agent of requests. Some servers want it to begin with
 	// "git/"; the default does.
 	Agent string
+	// Now is the clock; default time.Now.
+	Now func() time.Time
 }
 
 // Dialer opens remotes. Those with equal TLS settings share connections.
@@ -45,6 +48,7 @@ type Dialer struct {
 
 	mu    sync.Mutex
 	conns map[[sha256.Size]byte]*http.Transport
+	apps  map[[sha256.Size]byte]*installation
 }
 
 // NewDialer makes a Dialer.
@@ -52,7 +56,10 @@ func NewDialer(opt Options) *Dialer {
 	if opt.Agent == "" {
 		opt.Agent = "git/plumb"
 	}
-	return &Dialer{opt: opt, conns: map[[sha256.Size]byte]*http.Transport{}}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	return &Dialer{opt: opt, conns: map[[sha256.Size]byte]*http.Transport{}, apps: map[[sha256.Size]byte]*installation{}}
 }
 
 // Listing is what a repository advertises.
@@ -104,8 +111,7 @@ type Install func(ctx context.Context, pack io.Reader) error
 
 // Open prepares a remote; nothing is sent yet.
 func (d *Dialer) Open(addr giturl.Address, auth app.Credentials) (Remote, error) {
-	if auth.Err != nil {
-		f := app.Fail(app.StageFetch, app.ReasonAuthentication, "credentials for %s: %w", addr, auth.Err)
+	if f := auth.Refusal(addr.String()); f != nil {
 		return nil, f
 	}
 	if auth.Username == "" && auth.Password == "" && auth.BearerToken == "" && addr.Scheme != "ssh" {
@@ -142,6 +148,11 @@ func Identity(a app.Credentials) [sha256.Size]byte {
 	}
 	if a.InsecureHost {
 		field([]byte{1})
+	}
+	if g := a.GitHubApp; g != nil {
+		for _, s := range []string{g.ID, g.Installation, g.Owner, string(g.PrivateKey), g.API} {
+			field([]byte(s))
+		}
 	}
 	return [sha256.Size]byte(h.Sum(nil))
 }

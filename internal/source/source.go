@@ -27,7 +27,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -92,12 +91,7 @@ func Open(opt Options) *Store {
 
 // Canonical gives a key that is equal for all addresses of a repository; see
 // giturl.Canonical. It is "" for text that is no address.
-func Canonical(url string) string {
-	if rest, ok := strings.CutPrefix(strings.ToLower(url), "oci://"); ok {
-		return "oci://" + strings.Trim(rest, "/")
-	}
-	return giturl.Canonical(url)
-}
+func Canonical(url string) string { return giturl.Canonical(url) }
 
 // Resolve finds the commit that src.Ref selects now, brings it into the
 // repository, and returns both.

@@ -288,7 +288,8 @@ func fill(ts *testscript.TestScript, from, to string) error {
 	if err != nil {
 		return err
 	}
-	text := strings.NewReplacer("$NS", ts.Getenv("NS"), "$REPO", ts.Getenv("REPO"), "$BASE", ts.Getenv("BASE"), "$COMMIT", ts.Getenv("COMMIT")).Replace(string(data))
+	text := strings.NewReplacer("$NS", ts.Getenv("NS"), "$REPO", ts.Getenv("REPO"), "$BASE", ts.Getenv("BASE"), "$COMMIT", ts.Getenv("COMMIT"),
+		"$OCIHOST", ts.Getenv("OCIHOST"), "$OCI", ts.Getenv("OCI"), "$DIGEST", ts.Getenv("DIGEST")).Replace(string(data))
 	if from == to && text == string(data) {
 		return nil
 	}

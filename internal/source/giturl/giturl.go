@@ -179,8 +179,16 @@ func Redact(text string) string {
 // https, ssh and scp-like, with or without user, port and ".git", in any case.
 // It is for matching a push event to sources, never for fetching; it may take
 // two repositories for one (say, of two servers on the ports of one host),
-// which costs a needless look. It is "" for text that is no address.
+// which costs a needless look. Repositories of OCI registries have keys of their
+// own. It is "" for text that is no address.
 func Canonical(text string) string {
+	if rest, ok := strings.CutPrefix(strings.ToLower(text), "oci://"); ok {
+		host, repo, _ := strings.Cut(strings.Trim(rest, "/"), "/")
+		if host == "" || repo == "" {
+			return ""
+		}
+		return "oci://" + host + "/" + repo
+	}
 	a, err := Parse(text)
 	if err != nil {
 		return ""

@@ -26,7 +26,12 @@ func TestCanonical(t *testing.T) {
 			t.Errorf("%s: got %q", u, got)
 		}
 	}
-	for _, u := range []string{"", "x", "ftp://a/b", "https://", "https://a", "a b:c", "-oProxyCommand=x:y", "ssh://-oX/y", "user:pw@host:x", "https://a/b?c", "https://a/\x00"} {
+	for _, u := range []string{"oci://Ghcr.io/Team/app", "oci://ghcr.io/team/app/"} {
+		if got := Canonical(u); got != "oci://ghcr.io/team/app" {
+			t.Errorf("%s: got %q", u, got)
+		}
+	}
+	for _, u := range []string{"oci://", "oci://ghcr.io", "", "x", "ftp://a/b", "https://", "https://a", "a b:c", "-oProxyCommand=x:y", "ssh://-oX/y", "user:pw@host:x", "https://a/b?c", "https://a/\x00"} {
 		if got := Canonical(u); got != "" {
 			t.Errorf("%q: got %q", u, got)
 		}

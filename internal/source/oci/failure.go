@@ -73,10 +73,17 @@ func (a *Artifact) refused(answer *transport.Error, fail func(app.Reason, string
 		return slices.ContainsFunc(answer.Errors, func(d transport.Diagnostic) bool { return d.Code == code })
 	}
 	cause := clipped(answer)
+	if len(answer.Errors) == 0 { // as to HEAD: the rest would be a page of HTML
+		cause = fmt.Errorf("HTTP %d %s", answer.StatusCode, http.StatusText(answer.StatusCode))
+	}
 	switch {
 	case answer.StatusCode == http.StatusUnauthorized, answer.StatusCode == http.StatusForbidden, says(transport.UnauthorizedErrorCode), says(transport.DeniedErrorCode):
-		return fail(app.ReasonAuthentication, "%w", cause).
-			WithHint("Give credentials that may read the repository: a Secret with a Docker configuration that has an entry for %s, named by secretRef. Registries also answer so for repositories that do not exist.", a.repo.RegistryStr())
+		what := "refuses the credentials"
+		if a.conn.anonymous {
+			what = "asks for credentials, and there are none for it"
+		}
+		return fail(app.ReasonAuthentication, "%s %s: %w", a.repo.RegistryStr(), what, cause).
+			WithHint("Name a Secret in secretRef whose Docker configuration has an entry for %s that may read the repository. Registries also answer so for repositories that do not exist.", a.repo.RegistryStr())
 	case says(transport.NameUnknownErrorCode):
 		return fail(app.ReasonRepoNotFound, "%w", cause).WithHint("Check the URL.")
 	case answer.StatusCode == http.StatusNotFound:

@@ -81,14 +81,14 @@ func TestPrivate(t *testing.T) {
 	with := func(entries map[string]string) func(*app.Source) {
 		return func(s *app.Source) { s.OCI.Keychain = keychain(entries) }
 	}
-	for name, src := range map[string]app.Source{
-		"none":    r.source(),
-		"wrong":   r.source(with(map[string]string{r.host: "alice:guess"})),
-		"other's": r.source(with(map[string]string{"ghcr.io": "alice:letmein"})),
+	for says, src := range map[string]app.Source{
+		"there are none":          r.source(),
+		"refuses the credentials": r.source(with(map[string]string{r.host: "alice:guess"})),
+		"none for it":             r.source(with(map[string]string{"ghcr.io": "alice:letmein"})),
 	} {
 		_, err := r.find(src)
-		if reason(err) != app.ReasonAuthentication || strings.Contains(err.Error(), "letmein") || strings.Contains(err.Error(), "guess") {
-			t.Errorf("%s: %v", name, err)
+		if reason(err) != app.ReasonAuthentication || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "letmein") || strings.Contains(err.Error(), "guess") {
+			t.Errorf("%s: %v", says, err)
 		}
 	}
 	src := r.source(with(map[string]string{r.host + "/team": "alice:letmein"}))

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
@@ -57,8 +58,9 @@ func NewClient(opt Options) *Client {
 
 // connection is one repository under one set of credentials.
 type connection struct {
-	key    [sha256.Size]byte
-	puller *remote.Puller
+	key       [sha256.Size]byte
+	puller    *remote.Puller
+	anonymous bool
 
 	mu   sync.Mutex
 	last *manifest // the one that was read last
@@ -170,7 +172,7 @@ func (c *Client) connect(repo name.Repository, src app.Source) (*connection, err
 	if len(c.conns) >= maxConnections {
 		clear(c.conns)
 	}
-	conn := &connection{key: key, puller: puller}
+	conn := &connection{key: key, puller: puller, anonymous: auth == authn.Anonymous}
 	c.conns[key] = conn
 	return conn, nil
 }

@@ -96,11 +96,31 @@ func readBitbucket(body []byte) (Push, error) {
 }
 
 // readGeneric reads {"url": …, "ref": …, "commit": …}; all but url may be left
-// out, and ref may be a branch.
+// out, and ref may be a branch. It also reads what OCI registries of the
+// distribution project send.
 func readGeneric(body []byte) (Push, error) {
-	var e struct{ URL, Ref, Commit string }
+	var e struct {
+		URL, Ref, Commit string
+		Events           []struct {
+			Action  string
+			Target  struct{ Repository string }
+			Request struct{ Host string }
+		}
+	}
 	if err := decode(body, &e); err != nil {
 		return Push{}, err
+	}
+	if e.URL == "" && len(e.Events) > 0 {
+		var p Push
+		for _, event := range e.Events {
+			if event.Action == "push" {
+				p.URLs = append(p.URLs, "oci://"+event.Request.Host+"/"+event.Target.Repository)
+			}
+		}
+		if len(p.URLs) == 0 {
+			return Push{}, ErrIgnored
+		}
+		return p, nil
 	}
 	if e.Ref != "" && !strings.HasPrefix(e.Ref, "refs/") {
 		e.Ref = "refs/heads/" + e.Ref

@@ -24,6 +24,9 @@ const bitbucketCloud = `{"push":{"changes":[{"new":{"name":"main","type":"branch
 
 const bitbucketServer = `{"changes":[{"ref":{"id":"refs/heads/main"},"toHash":"` + commit + `"}],"repository":{"links":{"clone":[{"href":"https://bb.example.org/scm/acme/app.git"},{"href":"ssh://git@bb.example.org:7999/acme/app.git"}]}}}`
 
+// registry is what a registry tells of: a pull, which is nothing, and a push.
+const registry = `{"events":[{"action":"pull","target":{"repository":"other"},"request":{"host":"registry.example.org"}},{"action":"push","target":{"repository":"acme/app","tag":"latest"},"request":{"host":"registry.example.org:5000"}}]}`
+
 const generic = `{"url":"ssh://git@git.example.org:2222/acme/app.git","ref":"main","commit":"` + commit + `"}`
 
 func sign(secret, body string) string {
@@ -42,6 +45,19 @@ func request(body string, headers ...string) *http.Request {
 
 var secrets = Secrets{
 	GitHub: []string{"old", "hub"}, GitLab: []string{"lab"}, Gitea: []string{"tea"}, Bitbucket: []string{"bucket"}, Generic: []string{"own"},
+}
+
+func TestParseRegistry(t *testing.T) {
+	p, err := Parse(request(registry, "X-Plumb-Signature", "sha256="+sign("own", registry)), secrets)
+	if err != nil || !p.Verified || !slices.Equal(p.Keys(), []string{"oci://registry.example.org:5000/acme/app"}) {
+		t.Errorf("got %+v, %v", p, err)
+	}
+	if _, err := Parse(request(registry), secrets); !errors.Is(err, ErrSignature) {
+		t.Errorf("unsigned: %v", err)
+	}
+	if p, err := Parse(request(strings.ReplaceAll(registry, `"push"`, `"pull"`)), Secrets{}); !errors.Is(err, ErrIgnored) {
+		t.Errorf("pulls: %+v, %v", p, err)
+	}
 }
 
 func TestParse(t *testing.T) {

@@ -159,7 +159,7 @@ func (t *tracked) Delete(ctx context.Context, ref object.Ref, version, uid strin
 }
 
 // missed reports whether an object of the app was changed by someone else
-// while a write of ours was under way.
+// while a write of ours was under way, or what was pruned is gone by now.
 func (e *Engine) missed(a *state) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -168,10 +168,8 @@ func (e *Engine) missed(a *state) bool {
 		return false
 	}
 	for ref, rec := range a.records {
-		if rec.Owned == "" {
-			continue
-		}
-		if live, there := cl.Live(ref, a.spec.FieldManager); there && (!live.Exists || live.Owned != rec.Owned) {
+		live, there := cl.Live(ref, a.spec.FieldManager)
+		if there && (!live.Exists || rec.Owned != "" && live.Owned != rec.Owned) {
 			return true
 		}
 	}

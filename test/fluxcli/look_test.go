@@ -9,6 +9,7 @@ import (
 	"time"
 
 	cliobject "github.com/fluxcd/cli-utils/pkg/object"
+	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
@@ -44,8 +45,18 @@ func (c *client) branch(name string, compact bool, indent string) error {
 		if compact && !strings.Contains(id.GroupKind.Group, "toolkit.fluxcd.io") {
 			continue
 		}
-		path := []string{id.GroupKind.Kind, id.Namespace, id.Name}
-		c.printf("%s├── %s", indent, strings.Join(slices.DeleteFunc(path, func(s string) bool { return s == "" }), "/"))
+		c.printf("%s├── %s", indent, path(id))
+		if id.GroupKind.Kind == "HelmRelease" && id.GroupKind.Group == helmv2.GroupVersion.Group {
+			objects, err := c.in(id.Namespace).released(id.Name)
+			if err != nil {
+				return err
+			}
+			for _, o := range objects {
+				if !compact || strings.Contains(o.GroupKind.Group, "toolkit.fluxcd.io") {
+					c.printf("%s│   ├── %s", indent, path(o))
+				}
+			}
+		}
 		if id.GroupKind.Kind == "Kustomization" && id.GroupKind.Group == kustomizev1.GroupVersion.Group {
 			nested := c.in(id.Namespace)
 			err := nested.branch(id.Name, compact, indent+"│   ")
@@ -56,6 +67,11 @@ func (c *client) branch(name string, compact bool, indent string) error {
 		}
 	}
 	return nil
+}
+
+func path(id cliobject.ObjMetadata) string {
+	parts := []string{id.GroupKind.Kind, id.Namespace, id.Name}
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), "/")
 }
 
 // trace is `flux trace`: from an object, or its owner, to what delivers it.

@@ -24,11 +24,11 @@ func always(c Change) func(*Tree) (Change, error) {
 // the same ids.
 func TestCommit(t *testing.T) {
 	o := newOrigin(t)
-	first := o.commit("first", map[string]string{
+	o.commit("first", map[string]string{
 		"a/x": "1", "a/y/z": "2", "a-b": "3", "a.b": "4", "deep/er/f": "5", "link": "-> a/x", "go/one": "6", "run.sh": "7",
 	})
 	o.run("update-index", "--chmod=+x", "run.sh")
-	first = o.commit("executable", nil)
+	first := o.commit("executable", nil)
 	o.push("main")
 	s := newStore(t)
 	src := o.source(app.GitRef{Branch: "main"})

@@ -22,7 +22,7 @@ var layers = [][]string{
 	{"internal/render", "internal/rendercache", "internal/secret", "internal/source", "internal/cluster", "internal/apply", "internal/release", "internal/replica", "internal/resident"},
 	{"internal/engine"},
 	{"internal/controller", "internal/sandbox", "internal/install", "api", "examples"},
-	{"internal/server", "internal/up", "internal/adopt"},
+	{"internal/server", "internal/up", "internal/adopt", "internal/bootstrap"},
 	{"internal/cli"},
 	{"cmd", "bench"},
 }

@@ -118,7 +118,7 @@ func (c *Cluster) Refusals(ctx context.Context) ([]string, error) {
 		}
 		for _, u := range items {
 			if _, found, _ := unstructured.NestedFieldNoCopy(u.Object, "spec", "interval"); !found {
-				out = append(out, fmt.Sprintf("%s %s/%s has no spec.interval, which Flux requires", k.name, u.GetNamespace(), u.GetName()))
+				out = append(out, fmt.Sprintf("%s %s/%s has no spec.interval: Flux refuses such manifests", k.name, u.GetNamespace(), u.GetName()))
 			}
 		}
 	}

@@ -127,7 +127,7 @@ func commands(p *program) []*cobra.Command {
 		getCommand(p), treeCommand(p), driftCommand(p), diffCommand(p), eventsCommand(p),
 		reconcileCommand(p), syncCommand(p), suspendCommand(p), resumeCommand(p),
 		buildCommand(p),
-		upCommand(p), serveCommand(p), installCommand(p), adoptCommand(p), releaseCommand(p),
+		upCommand(p), serveCommand(p), installCommand(p), bootstrapCommand(p), adoptCommand(p), releaseCommand(p),
 		versionCommand(p), renderWorkerCommand(),
 	}
 }

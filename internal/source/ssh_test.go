@@ -17,7 +17,7 @@ import (
 	"plumb.dev/plumb/internal/app"
 )
 
-// sshServer runs git-upload-pack for those who have the key.
+// sshServer runs git-upload-pack and git-receive-pack for those who have the key.
 type sshServer struct {
 	addr    string
 	hostKey ssh.Signer
@@ -90,8 +90,8 @@ func serveSSH(conn net.Conn, config *ssh.ServerConfig, dir string) {
 				continue
 			}
 			r.Reply(true, nil)
-			repo, _ := strings.CutPrefix(string(r.Payload[4:]), "git-upload-pack ")
-			cmd := exec.Command("git", "upload-pack", path.Join(dir, strings.Trim(repo, "'")))
+			program, repo, _ := strings.Cut(strings.TrimPrefix(string(r.Payload[4:]), "git-"), " ")
+			cmd := exec.Command("git", program, path.Join(dir, strings.Trim(repo, "'")))
 			cmd.Stdout, cmd.Stderr = channel, channel.Stderr()
 			status := byte(128)
 			// Not cmd.Stdin: Wait would wait for the client to say more.

@@ -3,12 +3,14 @@ package scenario
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"plumb.dev/plumb/internal/sandbox"
+	"plumb.dev/plumb/internal/sandbox/gitserver"
 	"plumb.dev/plumb/internal/sandbox/sandboxtest"
 )
 
@@ -49,6 +51,16 @@ func TestTakeover(t *testing.T) {
 			env.Setenv("KUBECONFIG", kubeconfig)
 			env.Setenv("NS", "flux-system")
 			env.Setenv("REPO", git.RepoURL(name))
+			env.Setenv("BASE", git.RepoURL(name+"-team")) // made by a first push
+			private, err := gitserver.New(gitserver.Options{Dir: filepath.Dir(git.Dir(name)), Username: "robot", Password: "correct-horse"})
+			if err != nil {
+				return err
+			}
+			if err := private.Start(0); err != nil {
+				return err
+			}
+			env.Defer(func() { private.Close() })
+			env.Setenv("PRIVATE", private.RepoURL(name)) // the same repository, behind a password
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("FLUX", flux)
 			env.Setenv("WITHIN", identities)
@@ -60,7 +72,7 @@ func TestTakeover(t *testing.T) {
 			return prepare(env, git, name)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"push": push, "apply": apply, "subst": subst, "until": until, "cluster": anotherCluster,
+			"push": push, "apply": apply, "subst": subst, "until": until, "cluster": anotherCluster, "before": before,
 		},
 	})
 }
@@ -77,4 +89,23 @@ func anotherCluster(ts *testscript.TestScript, neg bool, args []string) {
 	kubeconfig, err := ts.Value("start").(func(string) (string, error))(args[0])
 	ts.Check(err)
 	ts.Setenv("KUBECONFIG", kubeconfig)
+}
+
+// before holds that the first of two ConfigMaps, NAMESPACE/NAME, was written
+// before the second.
+func before(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 || neg {
+		ts.Fatalf("usage: before NAMESPACE/NAME NAMESPACE/NAME")
+	}
+	var versions [2]uint64
+	for i, arg := range args {
+		namespace, name, _ := strings.Cut(arg, "/")
+		ts.Check(ts.Exec("kubectl", "-n", namespace, "get", "cm", name, "-o", "jsonpath={.metadata.resourceVersion}"))
+		n, err := strconv.ParseUint(strings.TrimSpace(ts.ReadFile("stdout")), 10, 64)
+		ts.Check(err)
+		versions[i] = n
+	}
+	if versions[0] >= versions[1] {
+		ts.Fatalf("%s has version %d, %s has %d", args[0], versions[0], args[1], versions[1])
+	}
 }

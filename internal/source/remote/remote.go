@@ -1,6 +1,6 @@
-// Package remote speaks the fetching half of the Git protocol over http,
-// https, ssh and to repositories on this machine. It lists refs and streams
-// packs; it keeps no objects and knows nothing of sources.
+// Package remote speaks the Git protocol over http, https, ssh and to
+// repositories on this machine. It lists refs, streams packs and moves refs; it
+// keeps no objects and knows nothing of sources.
 //
 // Everything a connection needs is in the credentials that are passed in: no
 // agent, no file of the user's home, no environment, no Git configuration is
@@ -104,6 +104,9 @@ type Remote interface {
 	// the pack to install. The haves must be complete: their history and
 	// trees are not sent again.
 	Fetch(ctx context.Context, l *Listing, wants, haves []plumbing.Hash, install Install) error
+	// Push moves a ref. The failure of one who was overtaken has ErrMoved in
+	// its chain.
+	Push(ctx context.Context, u Update) error
 }
 
 // Install takes one pack.

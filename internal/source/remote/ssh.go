@@ -23,7 +23,8 @@ import (
 	"plumb.dev/plumb/internal/source/giturl"
 )
 
-// sshRemote runs git-upload-pack on the server, in one connection a call.
+// sshRemote runs git-upload-pack and git-receive-pack on the server, in one
+// connection a call.
 type sshRemote struct {
 	addr   giturl.Address
 	config ssh.ClientConfig
@@ -141,7 +142,7 @@ func knownAlgorithms(check ssh.HostKeyCallback, hostPort string) []string {
 	return slices.Compact(algorithms)
 }
 
-// sshSession is a running git-upload-pack.
+// sshSession is a program of Git that runs on the server.
 type sshSession struct {
 	in     io.WriteCloser
 	out    io.Reader
@@ -150,7 +151,7 @@ type sshSession struct {
 	close  func()
 }
 
-func (r *sshRemote) start(ctx context.Context) (*sshSession, error) {
+func (r *sshRemote) start(ctx context.Context, program string) (*sshSession, error) {
 	conn, err := r.dialer.DialContext(ctx, "tcp", r.addr.HostPort())
 	if err != nil {
 		return nil, err
@@ -172,7 +173,7 @@ func (r *sshRemote) start(ctx context.Context) (*sshSession, error) {
 		s.out, err = session.StdoutPipe()
 	}
 	if err == nil {
-		err = session.Start("git-upload-pack " + quote(r.path()))
+		err = session.Start(program + " " + quote(r.path()))
 	}
 	if err != nil {
 		s.close()
@@ -206,7 +207,7 @@ func (s *sshSession) list() (*Listing, error) {
 }
 
 func (r *sshRemote) List(ctx context.Context) (*Listing, error) {
-	s, err := r.start(ctx)
+	s, err := r.start(ctx, "git-upload-pack")
 	if err != nil {
 		return nil, failure(ctx, r.addr, err)
 	}
@@ -223,7 +224,7 @@ func (r *sshRemote) Fetch(ctx context.Context, _ *Listing, wants, haves []plumbi
 	if wants = without(wants, haves); len(wants) == 0 {
 		return nil
 	}
-	s, err := r.start(ctx)
+	s, err := r.start(ctx, "git-upload-pack")
 	if err != nil {
 		return failure(ctx, r.addr, err)
 	}

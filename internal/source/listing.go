@@ -58,7 +58,8 @@ func (t *Tree) Blob(id plumbing.Hash) ([]byte, error) {
 	return o.Data, err
 }
 
-// Filter tells which files of a tree a source shows. What Exclude gives is one.
+// Filter tells which files of a tree a source shows. What Shown gives is one,
+// unless it is the tree itself.
 type Filter interface {
 	// Hides reports whether a path is left out, a directory with all below it.
 	Hides(name string, isDir bool) (bool, error)
@@ -68,12 +69,26 @@ type Filter interface {
 }
 
 // Hides implements Filter.
-func (x *excluded) Hides(name string, isDir bool) (bool, error) { return x.hides(name, isDir) }
+func (x *excluded) Hides(name string, isDir bool) (bool, error) {
+	if below, ok := x.fsys.(Filter); ok {
+		if hidden, err := below.Hides(name, isDir); err != nil || hidden {
+			return hidden, err
+		}
+	}
+	return x.hides(name, isDir)
+}
 
 // Rules implements Filter.
 func (x *excluded) Rules(dir string) (string, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "%q\n", x.ignore.text)
+	if below, ok := x.fsys.(Filter); ok {
+		rules, err := below.Rules(dir)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(h, "%q\n", rules)
+	}
 	for at := dir; ; at = path.Dir(at) {
 		r, err := x.file(at)
 		if err != nil {

@@ -188,6 +188,17 @@ func (s *Store) Get(id app.SourceID, file string) (f *os.File, a app.Artifact, o
 	return f, found.Artifact, err == nil
 }
 
+// Remove deletes the archives of a source.
+func (s *Store) Remove(id app.SourceID) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sources, id)
+	_ = os.RemoveAll(filepath.Join(s.opt.Dir, directory(id))) // Forget finds what is left
+}
+
 // Forget deletes the archives of all sources but these. Archives that are
 // being read stay readable.
 func (s *Store) Forget(but map[app.SourceID]bool) error {

@@ -97,7 +97,7 @@ func rulesOf(f source.Filter, dir string) (string, error) {
 
 // pack writes an archive, with what old has of it, and gives its index.
 func pack(ctx context.Context, out io.Writer, c Content, old *opened) (*index, error) {
-	d := &divider{ctx: ctx, Content: c, known: old.sizes, sizes: map[key]int64{}}
+	d := &divider{ctx: ctx, Content: c, known: old.sizes, sizes: map[key]int64{}, seen: map[key]int64{}}
 	if err := d.directory(".", c.Tree.Root()); err != nil {
 		return nil, err
 	}
@@ -137,7 +137,8 @@ type divider struct {
 	Content
 	ctx   context.Context
 	known map[key]int64 // sizes that are known, 0 of what is hidden
-	sizes map[key]int64 // those of this tree
+	sizes map[key]int64 // those of this tree, in directories that are divided
+	seen  map[key]int64 // those that were measured
 	units []unit
 
 	entries int
@@ -160,11 +161,9 @@ func (d *divider) directory(dir string, id plumbing.Hash) error {
 	for _, e := range entries {
 		u := unit{path: path.Join(dir, e.Name), entry: e}
 		u.key = keyOfEntry(rules, u.path, e)
-		size, known := d.known[u.key]
-		if !known {
-			if size, err = d.size(u.path, e, 0); err != nil {
-				return err
-			}
+		size, err := d.size(u.key, u.path, e, 0)
+		if err != nil {
+			return err
 		}
 		u.size = size
 		d.sizes[u.key] = size
@@ -190,8 +189,22 @@ func (d *divider) directory(dir string, id plumbing.Hash) error {
 }
 
 // size is about how many bytes of tar an entry takes, with all below it; 0
-// means that it is left out.
-func (d *divider) size(name string, e source.Entry, depth int) (int64, error) {
+// means that it is left out. What was the same in the archive before is not
+// looked into.
+func (d *divider) size(k key, name string, e source.Entry, depth int) (int64, error) {
+	for _, sizes := range []map[key]int64{d.known, d.seen} {
+		if size, ok := sizes[k]; ok {
+			return size, nil
+		}
+	}
+	size, err := d.measure(name, e, depth)
+	if err == nil {
+		d.seen[k] = size
+	}
+	return size, err
+}
+
+func (d *divider) measure(name string, e source.Entry, depth int) (int64, error) {
 	if skipped(e.Mode) {
 		return 0, nil
 	}
@@ -213,9 +226,14 @@ func (d *divider) size(name string, e source.Entry, depth int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	rules, err := rulesOf(d.Filter, name)
+	if err != nil {
+		return 0, err
+	}
 	total := int64(blockSize)
 	for _, below := range entries {
-		n, err := d.size(path.Join(name, below.Name), below, depth+1)
+		to := path.Join(name, below.Name)
+		n, err := d.size(keyOfEntry(rules, to, below), to, below, depth+1)
 		if err != nil {
 			return 0, err
 		}

@@ -21,6 +21,7 @@ const (
 	StagePrune   Stage = "prune"
 	StageHealth  Stage = "health"
 	StageDelete  Stage = "delete"
+	StageArchive Stage = "archive" // what a source holds is made into a file for others
 )
 
 // Reason is why something failed, in words of this package; a dialect

@@ -193,7 +193,18 @@ type SourceReport struct {
 	Generation int64
 	Handled    string // request token that this look answers
 	Revision   Revision
-	Changed    bool     // the revision differs from the one before
-	Failure    *Failure // Revision then is the last good one, if any
-	At         time.Time
+	Changed    bool // the revision differs from the one before
+	// Artifact is what Revision can be fetched as; nil if it cannot.
+	Artifact *Artifact
+	Failure  *Failure // Revision then is the last good one, if any
+	At       time.Time
+}
+
+// Artifact is the content of a revision as a file that can be fetched.
+type Artifact struct {
+	URL    string
+	Path   string // of the URL, without the address
+	Latest string // URL of whichever is the current one
+	Digest string // sha256:…
+	Size   int64  // bytes
 }

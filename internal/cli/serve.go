@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,6 +35,8 @@ type serveOptions struct {
 	argoNamespace     string
 	replicaID         string
 	leaseNamespace    string
+	artifacts         bool
+	artifactAddress   string
 	localRepositories bool
 	remoteBases       bool
 	renderWorkers     int
@@ -66,8 +69,10 @@ kubeconfig. The definitions must be installed there: see plumb install.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&opts.listen, "listen", ":8080", "`ADDRESS` for health, metrics and webhooks; \"\" for none")
+	flags.StringVar(&opts.listen, "listen", ":8080", "`ADDRESS` for health, metrics, webhooks and artifacts; \"\" for none")
 	flags.StringVar(&opts.cache, "cache", "", "`DIR` for what can be fetched again (default: in the user's cache directory, or /var/cache/plumb)")
+	flags.BoolVar(&opts.artifacts, "artifacts", true, "serve what sources hold as .tar.gz files, and name them in status.artifact")
+	flags.StringVar(&opts.artifactAddress, "artifact-address", "", "`URL` at which others reach --listen (default: the Service that plumb install makes, or the address itself outside of a cluster)")
 	flags.StringVar(&opts.secrets, "webhook-secrets", "", "`DIR` with the secrets of webhooks: files github, gitlab, gitea, bitbucket, generic")
 	flags.StringVar(&opts.argoNamespace, "argo-namespace", "argocd", "`NAMESPACE` of Argo CD's projects and repository Secrets")
 	flags.BoolVar(&opts.localRepositories, "allow-local-repositories", false, "allow repositories that are directories of this machine (file://)")
@@ -121,8 +126,14 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 			return err
 		}
 	}
-	config, err := p.serverConfig()
+	config, inside, err := p.serverConfig()
 	if err != nil {
+		return err
+	}
+	if inside && opts.artifactAddress == "" {
+		opts.artifactAddress = "http://plumb." + opts.leaseNamespace + ".svc.cluster.local."
+	}
+	if err := checkArtifactAddress(opts.artifactAddress); err != nil {
 		return err
 	}
 	if err := checkRenderWorkers(opts.renderWorkers); err != nil {
@@ -148,6 +159,7 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 	}
 	err = server.Run(ctx, server.Options{
 		Config: config, Dir: cache, Listen: opts.listen, Secrets: secrets,
+		NoArtifacts: !opts.artifacts, ArtifactAddress: opts.artifactAddress,
 		LocalSources: opts.localRepositories, RemoteBases: opts.remoteBases, LenientVariables: opts.lenientVariables, Tenancy: opts.tenancy, ControlNamespace: opts.argoNamespace,
 		ReplicaID: opts.replicaID, LeaseNamespace: opts.leaseNamespace,
 		Version: p.build.Version, Program: program, Log: log,
@@ -195,19 +207,30 @@ func checkRenderWorkers(n int) error {
 	return nil
 }
 
+func checkArtifactAddress(address string) error {
+	if address == "" {
+		return nil
+	}
+	if u, err := url.Parse(address); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return usage("--artifact-address %q is not possible", address).hint("write it as http://host or https://host/path")
+	}
+	return nil
+}
+
 // serverConfig prefers the cluster that the process runs in, unless another is
-// named.
-func (p *program) serverConfig() (*rest.Config, error) {
+// named; inside says that it is that one.
+func (p *program) serverConfig() (_ *rest.Config, inside bool, _ error) {
 	if p.kubeconfig != "" || p.context != "" || p.env.InCluster == nil {
-		return p.restConfig()
+		config, err := p.restConfig()
+		return config, false, err
 	}
 	config, err := p.env.InCluster()
 	if err != nil {
-		return nil, fail(ExitUnreachable, "the cluster that this runs in: %w", err).
+		return nil, false, fail(ExitUnreachable, "the cluster that this runs in: %w", err).
 			hint("--kubeconfig names another way to a cluster")
 	}
 	config.UserAgent = "plumb/" + p.build.Version
-	return config, nil
+	return config, true, nil
 }
 
 // serverCache makes and locks the cache directory. The one that is named must

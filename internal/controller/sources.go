@@ -203,3 +203,18 @@ func (c *Controller) PublishSource(ctx context.Context, r app.SourceReport) erro
 		return nil
 	})
 }
+
+// Artifact is the path of the artifact that the status of a source names; ""
+// if it names none.
+func (c *Controller) Artifact(id app.SourceID) string {
+	k, ok := sourceKindOf(id.Kind)
+	if !ok {
+		return ""
+	}
+	u := c.find(k.resource, id.Namespace, id.Name)
+	if u == nil {
+		return ""
+	}
+	path, _, _ := unstructured.NestedString(u.Object, "status", "artifact", "path")
+	return path
+}

@@ -18,6 +18,7 @@ import (
 	"plumb.dev/plumb/internal/render"
 	"plumb.dev/plumb/internal/rendercache"
 	"plumb.dev/plumb/internal/source"
+	"plumb.dev/plumb/internal/source/archive"
 )
 
 // Options are what an engine is made of.
@@ -54,6 +55,8 @@ type Options struct {
 	// Rendered keeps renderings on disk, for the next look and the next
 	// process; nil keeps none.
 	Rendered *rendercache.Cache
+	// Archives makes what sources show into files for others; nil makes none.
+	Archives *archive.Store
 }
 
 // Work is a run of an app, or a look at a source.

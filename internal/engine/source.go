@@ -35,6 +35,7 @@ type sourceLoop struct {
 	seen     app.Source // src of the look that found revision
 	behind   behind     // whose statuses do not name revision yet
 	round    int        // counts up with Relook: what was asked before does not count
+	out      outbox
 }
 
 // SetSource tells of a source that is new or has changed.
@@ -99,6 +100,7 @@ func (e *Engine) RemoveSource(id app.SourceID) {
 	e.mu.Unlock()
 	if s != nil {
 		s.cancel()
+		e.opts.Archives.Remove(id)
 		e.triggerReaders(id, app.CauseRevision)
 		e.lookAtUsers(id)
 		e.left()
@@ -202,7 +204,7 @@ func (s *sourceLoop) once() time.Duration {
 	} else {
 		s.failures++
 	}
-	current, failures := s.revision, s.failures
+	current, failures, known := s.revision, s.failures, s.repo
 	others := failure == nil && !first && !sameFiles(s.seen, src)
 	if failure == nil {
 		s.seen = src
@@ -230,10 +232,7 @@ func (s *sourceLoop) once() time.Duration {
 		s.e.log.Info("new revision", "source", src.ID, "revision", current.Commit, "ref", current.Ref)
 	}
 	if src.ID.Kind != "" && !src.Followed {
-		if err := s.e.opts.PublishSource(s.ctx, report); err != nil && s.ctx.Err() == nil {
-			s.e.log.Warn("status of a source cannot be written", "source", src.ID, "error", err)
-			return time.Second
-		}
+		s.publish(report, sourceNow{of: src, revision: current, repo: known})
 	}
 	if failure != nil && !failure.Retry.Never {
 		wait := min(sourceBackoff.After(failures-1), max(src.Interval, time.Second))

@@ -58,8 +58,10 @@ func (e *Engine) prune(before time.Time) {
 		return
 	}
 	var keep []*source.Repo
+	known := map[app.SourceID]bool{}
 	e.mu.RLock()
-	for _, s := range e.sources {
+	for id, s := range e.sources {
+		known[id] = true
 		s.mu.Lock()
 		keep = append(keep, s.repo, e.opts.Sources.Repo(s.src))
 		s.mu.Unlock()
@@ -70,5 +72,8 @@ func (e *Engine) prune(before time.Time) {
 	}
 	if err := e.opts.Sources.Prune(before, keep...); err != nil {
 		e.log.Warn("repositories that are not in use cannot be deleted from the cache", "error", err)
+	}
+	if err := e.opts.Archives.Forget(known); err != nil {
+		e.log.Warn("archives that are not in use cannot be deleted", "error", err)
 	}
 }

@@ -9,13 +9,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"plumb.dev/plumb/internal/cluster"
+	"plumb.dev/plumb/internal/controller"
 	"plumb.dev/plumb/internal/engine"
 	"plumb.dev/plumb/internal/replica"
 	"plumb.dev/plumb/internal/source/webhook"
 )
 
-// handler serves health, metrics and webhooks.
-func handler(eng *engine.Engine, cl *cluster.Cluster, member *replica.Member, flux *fluxMetrics, opts Options) http.Handler {
+// handler serves health, metrics, webhooks and what sources hold.
+func handler(eng *engine.Engine, ctl *controller.Controller, cl *cluster.Cluster, member *replica.Member, flux *fluxMetrics, opts Options) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registry.MustRegister(counter("plumb_renders_total", "Renderings of apps, by where they came from.", "from", "render", func() uint64 {
@@ -44,6 +45,9 @@ func handler(eng *engine.Engine, cl *cluster.Cluster, member *replica.Member, fl
 		eng.Pushed(p.URLs...)
 		member.Pushed(p.URLs...)
 	}))
+	if !opts.NoArtifacts {
+		mux.Handle("GET /{kind}/{namespace}/{name}/{file}", artifacts(eng, ctl, opts.Log))
+	}
 	return mux
 }
 

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,6 +28,7 @@ import (
 	"plumb.dev/plumb/internal/rendercache"
 	"plumb.dev/plumb/internal/replica"
 	"plumb.dev/plumb/internal/source"
+	"plumb.dev/plumb/internal/source/archive"
 	"plumb.dev/plumb/internal/source/webhook"
 )
 
@@ -42,6 +44,12 @@ type Options struct {
 	// Delivering is called once, when all that exists has been read and the
 	// engine begins to deliver; may be nil. Listening was called before.
 	Delivering func()
+	// NoArtifacts: what sources hold cannot be fetched from here.
+	NoArtifacts bool
+	// ArtifactAddress is where others reach the HTTP endpoints, such as
+	// http://plumb.plumb-system.svc.cluster.local.; "" means the address that is
+	// listened at.
+	ArtifactAddress string
 	// Secrets verify webhooks.
 	Secrets webhook.Secrets
 	// LocalSources permits repositories that are directories of this machine.
@@ -135,8 +143,16 @@ func Run(ctx context.Context, opts Options) error {
 		rendered = rendercache.Open(rendercache.Options{Dir: filepath.Join(opts.Dir, "rendered"), Program: opts.Program})
 		defer rendered.Close()
 	}
+	var archives *archive.Store
+	if listener != nil && !opts.NoArtifacts {
+		address := strings.TrimSuffix(opts.ArtifactAddress, "/")
+		if address == "" {
+			address = "http://" + listener.Addr().String()
+		}
+		archives = archive.Open(archive.Options{Dir: filepath.Join(opts.Dir, "artifacts"), Address: address})
+	}
 	metrics := newFluxMetrics(ctl.FluxResources)
-	options := engine.Options{Sources: sources, Bases: bases, Rendered: rendered, Cluster: cl, Connect: connect,
+	options := engine.Options{Sources: sources, Bases: bases, Rendered: rendered, Archives: archives, Cluster: cl, Connect: connect,
 		Publish: ctl.Publish, PublishSource: ctl.PublishSource, Worked: metrics.worked, LenientVariables: opts.LenientVariables, Log: opts.Log}
 	if len(opts.Render.Args) > 0 {
 		pool := worker.New(opts.Render)
@@ -149,7 +165,7 @@ func Run(ctx context.Context, opts Options) error {
 
 	group, ctx := errgroup.WithContext(ctx)
 	if listener != nil {
-		group.Go(func() error { return serve(ctx, listener, handler(eng, cl, member, metrics, opts)) })
+		group.Go(func() error { return serve(ctx, listener, handler(eng, ctl, cl, member, metrics, opts)) })
 	}
 	key, err := member.Key(ctx)
 	if err != nil { // ctx ended

@@ -77,12 +77,13 @@ type excluded struct {
 
 // rules are patterns in order of increasing weight.
 type rules struct {
+	text     string
 	patterns []gitignore.Pattern
 	includes bool // whether one of them begins with "!"
 }
 
 func patterns(text string, domain []string) *rules {
-	r := &rules{}
+	r := &rules{text: text}
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\r\n")
 		if strings.HasPrefix(line, "#") || strings.TrimSpace(line) == "" {

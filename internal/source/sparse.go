@@ -2,6 +2,7 @@ package source
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 	"strings"
@@ -36,6 +37,12 @@ func (s *sparse) shows(name string, isDir bool) bool {
 	}
 	return false
 }
+
+// Hides implements Filter.
+func (s *sparse) Hides(name string, isDir bool) (bool, error) { return !s.shows(name, isDir), nil }
+
+// Rules implements Filter.
+func (s *sparse) Rules(string) (string, error) { return fmt.Sprintf("sparse %q", s.dirs), nil }
 
 func (s *sparse) check(op, name string, isDir bool) error {
 	if s.shows(name, isDir) {

@@ -90,7 +90,7 @@ func scenarios(t *testing.T, dir string, opts server.Options) {
 			return prepare(env, git, ns)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"push": push, "apply": apply, "subst": subst, "until": until, "git-server": gitServer, "hook": hook,
+			"push": push, "apply": apply, "subst": subst, "until": until, "git-server": gitServer, "hook": hook, "fetch": fetch, "http": httpStatus,
 			"oci-push": ociPush, "oci-sign": ociSign, "oci-key": ociKey, "oci-server": ociServer,
 		},
 	})

@@ -13,6 +13,7 @@ type sourceWords struct {
 	stored   func(app.Revision) string // what Ready says
 	news     func(app.Revision) string // what the event of a new revision says
 	ready    string                    // reason of Ready; "" is Succeeded
+	latest   bool                      // whether status.url names the current archive
 	reasons  []translation
 	// conditions tell, beside Ready, of failures by their reason; of others
 	// FetchFailed or SourceVerified does.
@@ -22,26 +23,13 @@ type sourceWords struct {
 // encodeSource gives the status that tells of r, made from the status before;
 // old stays as it is. A report that says nothing new gives a status equal to
 // old, so that nothing need be written.
-//
-// There is no archive to download yet: status.artifact has the revision and
-// the time at which it was found, and neither URL nor digest.
 func encodeSource(words sourceWords, r app.SourceReport, warnings []app.Warning, old map[string]any) map[string]any {
 	status := runtime.DeepCopyJSON(orEmpty(old))
 	conds := readConditions(status, r.At, r.Generation)
 	if r.Handled != "" {
 		status["lastHandledReconcileAt"] = r.Handled
 	}
-	if revision := words.revision(r.Revision); revision != "" && revision != text(status, "artifact", "revision") {
-		artifact := map[string]any{"revision": revision, "lastUpdateTime": stamp(r.At)}
-		if len(r.Revision.Metadata) > 0 {
-			metadata := map[string]any{}
-			for key, value := range r.Revision.Metadata {
-				metadata[key] = value
-			}
-			artifact["metadata"] = metadata
-		}
-		status["artifact"] = artifact
-	}
+	setArtifact(words, r, status)
 	if r.Failure == nil {
 		stored := words.stored(r.Revision)
 		conds.set(condReady, "True", orElse(words.ready, "Succeeded"), stored)
@@ -57,6 +45,40 @@ func encodeSource(words sourceWords, r app.SourceReport, warnings []app.Warning,
 	status["conditions"] = conds.encode()
 	setPlumb(status, "warnings", encodeWarnings(warnings))
 	return status
+}
+
+// setArtifact tells of what is delivered, and where it can be fetched. Without
+// archives it has only the revision and the time at which it was found.
+func setArtifact(words sourceWords, r app.SourceReport, status map[string]any) {
+	old := section(status, "artifact")
+	revision := words.revision(r.Revision)
+	switch {
+	case revision == "":
+		return
+	case r.Artifact == nil && r.Failure != nil && text(old, "url") != "":
+		return // it can still be fetched
+	}
+	artifact := map[string]any{"revision": revision}
+	if a := r.Artifact; a != nil {
+		artifact["url"], artifact["path"], artifact["digest"], artifact["size"] = a.URL, a.Path, a.Digest, a.Size
+		if words.latest {
+			status["url"] = a.Latest
+		}
+	} else {
+		delete(status, "url")
+	}
+	if len(r.Revision.Metadata) > 0 {
+		metadata := map[string]any{}
+		for key, value := range r.Revision.Metadata {
+			metadata[key] = value
+		}
+		artifact["metadata"] = metadata
+	}
+	artifact["lastUpdateTime"] = stamp(r.At)
+	if found := text(old, "lastUpdateTime"); found != "" && revision == text(old, "revision") && text(artifact, "digest") == text(old, "digest") {
+		artifact["lastUpdateTime"] = found
+	}
+	status["artifact"] = artifact
 }
 
 // failedFetch keeps the artifact, so that consumers go on with it.
@@ -84,6 +106,9 @@ func failedFetch(words sourceWords, r app.SourceReport, status map[string]any, c
 
 // failedCondition is the condition, besides Ready, that tells of a failure.
 func failedCondition(f *app.Failure) string {
+	if f.Stage == app.StageArchive {
+		return condStorageFailed
+	}
 	switch f.Reason {
 	case app.ReasonVerifyKeys, app.ReasonVerifyMode, app.ReasonUnsignedTag, app.ReasonTagSignature, app.ReasonCommitSignature, app.ReasonUnverified:
 		return condSourceVerified
@@ -104,6 +129,9 @@ func sourceEvents(words sourceWords, r app.SourceReport, warnings []app.Warning,
 	out := warningEvents(warnings, old)
 	revision := words.revision(r.Revision)
 	notes := map[string]string{SourceGroup + "/revision": revision}
+	if r.Artifact != nil {
+		notes[SourceGroup+"/digest"] = r.Artifact.Digest
+	}
 	if v := r.Revision.Verified; r.Failure == nil && v != "" && v != readConditions(old, r.At, 0).message(condSourceVerified) {
 		out = append(out, app.Event{Reason: "Succeeded", Message: clip(v, maxNote), Annotations: notes})
 	}
@@ -111,7 +139,7 @@ func sourceEvents(words sourceWords, r app.SourceReport, warnings []app.Warning,
 	case r.Failure != nil:
 		means := translate(words.reasons, r.Failure)
 		out = append(out, app.Event{Warning: true, Reason: means.reason, Message: clip(failureMessage(r.Failure), maxNote)})
-	case revision != text(old, "artifact", "revision"):
+	case revision != text(old, "artifact", "revision"), r.Artifact != nil && text(old, "artifact", "digest") != "" && r.Artifact.Digest != text(old, "artifact", "digest"):
 		out = append(out, app.Event{Reason: "NewArtifact", Message: clip(words.news(r.Revision), maxNote), Annotations: notes})
 	case readConditions(old, r.At, 0).has(condReady, "False"):
 		out = append(out, app.Event{Reason: "Succeeded", Message: clip(words.stored(r.Revision), maxNote), Annotations: notes})

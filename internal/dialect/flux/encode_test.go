@@ -401,6 +401,11 @@ func TestEncodeGitRepository(t *testing.T) {
 	look := func(after time.Duration, rev app.Revision, f *app.Failure, token string) app.SourceReport {
 		return app.SourceReport{Generation: 1, Revision: rev, Failure: f, At: noon.Add(after), Handled: token}
 	}
+	packed := func(r app.SourceReport, content string) app.SourceReport {
+		path := "gitrepository/team/repo/" + r.Revision.Commit + ".tar.gz"
+		r.Artifact = &app.Artifact{URL: "http://plumb.example./" + path, Path: path, Digest: "sha256:" + content, Size: int64(len(content))}
+		return r
+	}
 	ignore := "*.md"
 	verified := func(r app.SourceReport) app.SourceReport {
 		r.Of = app.Source{Verify: &app.Verification{Commit: true}, Ignore: &ignore}
@@ -439,6 +444,13 @@ func TestEncodeGitRepository(t *testing.T) {
 		{"included", including(look(13*time.Hour, rev2, nil, ""), rev1), status.CurrentStatus},
 		{"include moved", including(look(14*time.Hour, rev2, nil, ""), rev2), status.CurrentStatus},
 		{"nothing moved", including(look(15*time.Hour, rev2, nil, ""), rev2), status.CurrentStatus},
+		{"packed", packed(look(20*time.Hour, rev2, nil, ""), "aa"), status.CurrentStatus},
+		{"nothing new to pack", packed(look(21*time.Hour, rev2, nil, ""), "aa"), status.CurrentStatus},
+		{"other files of it", packed(look(22*time.Hour, rev2, nil, ""), "bbb"), status.CurrentStatus},
+		{"cannot be packed", look(23*time.Hour, rev1, app.Fail(app.StageArchive, app.ReasonInternal, "no space left on device"), ""), status.InProgressStatus},
+		{"unreachable again", look(24*time.Hour, rev2, app.Fail(app.StageFetch, app.ReasonUnreachable, "no route to host"), ""), status.InProgressStatus},
+		{"packed again", packed(look(25*time.Hour, rev1, nil, ""), "cc"), status.CurrentStatus},
+		{"artifacts switched off", look(26*time.Hour, rev1, nil, ""), status.CurrentStatus},
 	}
 	file := filepath.Join("testdata", "status", "gitrepository.txtar")
 	archive, err := txtar.ParseFile(file)

@@ -68,6 +68,7 @@ func helmReleaseReasons() []translation {
 // gitRepositoryReasons is the table for GitRepositories.
 func gitRepositoryReasons() []translation {
 	return []translation{
+		{app.StageArchive, "", outcome{"ArchiveOperationFailed", false}},
 		{app.StageFetch, app.ReasonInvalidSpec, outcome{"URLInvalid", true}},
 		{"", app.ReasonInvalidSpec, outcome{"InvalidSpec", true}},
 		{"", app.ReasonUnsupported, outcome{"Unsupported", true}},

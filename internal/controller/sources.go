@@ -72,6 +72,9 @@ func (c *Controller) setSource(k sourceKind, u *unstructured.Unstructured) {
 		return
 	}
 	src := c.source(c.ctx, k, u)
+	if src.Static() && ours {
+		go c.aside(func() { c.strip(k, u) })
+	}
 	c.read(app.ID(id), src.Uses...)
 	c.feed(k.resource, u, func() {
 		needed, ours := c.needed(id)
@@ -142,6 +145,28 @@ func (c *Controller) pullSecrets(ctx context.Context, namespace, name string) ([
 		names = append(names, ref.Name)
 	}
 	return names, nil
+}
+
+// strip takes the status and the finalizer off a source that there is nothing
+// to tell of: whoever waits for its status would wait forever.
+func (c *Controller) strip(k sourceKind, u *unstructured.Unstructured) {
+	unlock := c.lock(k.resource, u.GetNamespace(), u.GetName())
+	defer unlock()
+	err := c.current(c.ctx, k.resource, u.GetNamespace(), u.GetName(), string(u.GetUID()), func(u *unstructured.Unstructured) error {
+		if slices.Contains(u.GetFinalizers(), flux.Finalizer) {
+			if err := c.setFinalizer(c.ctx, k.resource, u, flux.Finalizer, false); err != nil {
+				return err
+			}
+			if u = c.find(k.resource, u.GetNamespace(), u.GetName()); u == nil {
+				return nil
+			}
+		}
+		return c.writeStatus(c.ctx, k.resource, u, map[string]any{})
+	})
+	if err != nil && c.ctx.Err() == nil {
+		c.log.Warn("status cannot be removed", "source", k.id(u), "error", err)
+		c.again(k.resource, u, func(u *unstructured.Unstructured) { c.setSource(k, u) })
+	}
 }
 
 // secret reads a Secret that a source refers to.

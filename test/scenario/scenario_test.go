@@ -32,6 +32,7 @@ import (
 	"plumb.dev/plumb/internal/dialect/flux"
 	"plumb.dev/plumb/internal/object"
 	"plumb.dev/plumb/internal/render/worker"
+	"plumb.dev/plumb/internal/sandbox/chartserver"
 	"plumb.dev/plumb/internal/sandbox/gitserver"
 	"plumb.dev/plumb/internal/sandbox/sandboxtest"
 	"plumb.dev/plumb/internal/server"
@@ -74,6 +75,7 @@ func scenarios(t *testing.T, dir string, opts server.Options) {
 			proxy := newGate(git.URL(), filepath.Dir(git.Dir(ns)))
 			env.Defer(proxy.Close)
 			env.Values["switch"], env.Values["hooks"] = proxy, hooks
+			env.Values["charts"] = new(*chartserver.Server)
 			repo := proxy.URL + "/" + ns + ".git"
 			env.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 			env.Setenv("KUBECONFIG", cluster.Kubeconfig)
@@ -90,7 +92,7 @@ func scenarios(t *testing.T, dir string, opts server.Options) {
 			return prepare(env, git, ns)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"push": push, "apply": apply, "subst": subst, "until": until, "git-server": gitServer, "hook": hook,
+			"push": push, "apply": apply, "subst": subst, "until": until, "git-server": gitServer, "hook": hook, "charts": charts,
 			"oci-push": ociPush, "oci-sign": ociSign, "oci-key": ociKey, "oci-server": ociServer,
 		},
 	})
@@ -288,7 +290,7 @@ func fill(ts *testscript.TestScript, from, to string) error {
 	if err != nil {
 		return err
 	}
-	text := strings.NewReplacer("$NS", ts.Getenv("NS"), "$REPO", ts.Getenv("REPO"), "$BASE", ts.Getenv("BASE"), "$COMMIT", ts.Getenv("COMMIT")).Replace(string(data))
+	text := strings.NewReplacer("$NS", ts.Getenv("NS"), "$REPO", ts.Getenv("REPO"), "$BASE", ts.Getenv("BASE"), "$COMMIT", ts.Getenv("COMMIT"), "$CHARTS", ts.Getenv("CHARTS")).Replace(string(data))
 	if from == to && text == string(data) {
 		return nil
 	}
@@ -331,6 +333,8 @@ var plurals = map[string]schema.GroupVersionResource{
 	"ocirepo":    {Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "ocirepositories"},
 	"hr":         {Group: "helm.toolkit.fluxcd.io", Version: "v2", Resource: "helmreleases"},
 	"helmchart":  {Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "helmcharts"},
+	"helmrepo":   {Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "helmrepositories"},
+	"hc":         {Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "helmcharts"},
 	"app":        {Group: "argoproj.io", Version: "v1alpha1", Resource: "applications"},
 	"appset":     {Group: "argoproj.io", Version: "v1alpha1", Resource: "applicationsets"},
 	"cm":         {Version: "v1", Resource: "configmaps"},

@@ -17,22 +17,47 @@ type sourceWords struct {
 	// conditions tell, beside Ready, of failures by their reason; of others
 	// FetchFailed or SourceVerified does.
 	conditions map[app.Reason]string
+
+	// What follows may be left out.
+	digest     func(app.Revision) string // of what is delivered, where that is not the revision
+	newsReason string                    // reason of the event of a new revision; "" is NewArtifact
+	summaries  map[string]string         // by the reason of a failure: what its message begins with
+}
+
+// failure is what a condition and an event say of a failure.
+func (w sourceWords) failure(f *app.Failure) (outcome, string) {
+	means, message := translate(w.reasons, f), failureMessage(f)
+	if summary := w.summaries[means.reason]; summary != "" && f.Stage == app.StageFetch {
+		message = summary + ": " + message
+	}
+	return means, message
+}
+
+func (w sourceWords) digestOf(r app.Revision) string {
+	if w.digest == nil || r.IsZero() {
+		return ""
+	}
+	return w.digest(r)
 }
 
 // encodeSource gives the status that tells of r, made from the status before;
 // old stays as it is. A report that says nothing new gives a status equal to
 // old, so that nothing need be written.
 //
-// There is no archive to download yet: status.artifact has the revision and
-// the time at which it was found, and neither URL nor digest.
+// There is no archive to download yet: status.artifact has the revision, the
+// time at which it was found and, of some kinds, a digest, but no URL.
 func encodeSource(words sourceWords, r app.SourceReport, warnings []app.Warning, old map[string]any) map[string]any {
 	status := runtime.DeepCopyJSON(orEmpty(old))
 	conds := readConditions(status, r.At, r.Generation)
 	if r.Handled != "" {
 		status["lastHandledReconcileAt"] = r.Handled
 	}
-	if revision := words.revision(r.Revision); revision != "" && revision != text(status, "artifact", "revision") {
+	revision, digest := words.revision(r.Revision), words.digestOf(r.Revision)
+	if revision != "" && (revision != text(status, "artifact", "revision") || digest != text(status, "artifact", "digest")) {
 		artifact := map[string]any{"revision": revision, "lastUpdateTime": stamp(r.At)}
+		if digest != "" {
+			artifact["digest"] = digest
+		}
 		if len(r.Revision.Metadata) > 0 {
 			metadata := map[string]any{}
 			for key, value := range r.Revision.Metadata {
@@ -46,7 +71,7 @@ func encodeSource(words sourceWords, r app.SourceReport, warnings []app.Warning,
 		stored := words.stored(r.Revision)
 		conds.set(condReady, "True", orElse(words.ready, "Succeeded"), stored)
 		conds.set(condArtifactInStorage, "True", "Succeeded", stored)
-		conds.drop(condReconciling, condStalled, condFetchFailed, condArtifactOutdated, condStorageFailed, condSourceVerified, condIncludeMissing)
+		conds.drop(condReconciling, condStalled, condFetchFailed, condArtifactOutdated, condStorageFailed, condSourceVerified, condIncludeMissing, condBuildFailed)
 		if r.Revision.Verified != "" {
 			conds.set(condSourceVerified, "True", "Succeeded", r.Revision.Verified)
 		}
@@ -61,11 +86,10 @@ func encodeSource(words sourceWords, r app.SourceReport, warnings []app.Warning,
 
 // failedFetch keeps the artifact, so that consumers go on with it.
 func failedFetch(words sourceWords, r app.SourceReport, status map[string]any, conds *conditionSet) {
-	means := translate(words.reasons, r.Failure)
-	message := failureMessage(r.Failure)
+	means, message := words.failure(r.Failure)
 	conds.set(condReady, "False", means.reason, message)
 	kind := orElse(words.conditions[r.Failure.Reason], failedCondition(r.Failure))
-	for _, other := range []string{condFetchFailed, condStorageFailed, condIncludeMissing, condSourceVerified} {
+	for _, other := range []string{condFetchFailed, condStorageFailed, condIncludeMissing, condBuildFailed, condSourceVerified} {
 		kept := other == condSourceVerified && conds.has(other, "True") // of the revision that stays
 		if other != kind && !kept {
 			conds.drop(other)
@@ -104,15 +128,18 @@ func sourceEvents(words sourceWords, r app.SourceReport, warnings []app.Warning,
 	out := warningEvents(warnings, old)
 	revision := words.revision(r.Revision)
 	notes := map[string]string{SourceGroup + "/revision": revision}
+	if digest := words.digestOf(r.Revision); digest != "" {
+		notes[SourceGroup+"/digest"] = digest
+	}
 	if v := r.Revision.Verified; r.Failure == nil && v != "" && v != readConditions(old, r.At, 0).message(condSourceVerified) {
 		out = append(out, app.Event{Reason: "Succeeded", Message: clip(v, maxNote), Annotations: notes})
 	}
 	switch {
 	case r.Failure != nil:
-		means := translate(words.reasons, r.Failure)
-		out = append(out, app.Event{Warning: true, Reason: means.reason, Message: clip(failureMessage(r.Failure), maxNote)})
-	case revision != text(old, "artifact", "revision"):
-		out = append(out, app.Event{Reason: "NewArtifact", Message: clip(words.news(r.Revision), maxNote), Annotations: notes})
+		means, message := words.failure(r.Failure)
+		out = append(out, app.Event{Warning: true, Reason: means.reason, Message: clip(message, maxNote)})
+	case revision != text(old, "artifact", "revision") || words.digestOf(r.Revision) != text(old, "artifact", "digest"):
+		out = append(out, app.Event{Reason: orElse(words.newsReason, "NewArtifact"), Message: clip(words.news(r.Revision), maxNote), Annotations: notes})
 	case readConditions(old, r.At, 0).has(condReady, "False"):
 		out = append(out, app.Event{Reason: "Succeeded", Message: clip(words.stored(r.Revision), maxNote), Annotations: notes})
 	}

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"sync"
+	"time"
 
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/source/objects"
@@ -117,8 +118,23 @@ func (x *Index) fetch(ctx context.Context, conditional bool) error {
 	}
 	s.drop()
 	s.file, s.digest = file, hex.EncodeToString(sum.Sum(nil))
-	s.etag, s.modified = res.Header.Get("Etag"), res.Header.Get("Last-Modified")
+	s.etag, s.modified = res.Header.Get("Etag"), modified(res.Header)
 	return nil
+}
+
+// modified is the time of the last change, to be given back to the server; ""
+// if the next change might come within the same second (RFC 9110, 8.8.2.2).
+func modified(head http.Header) string {
+	last := head.Get("Last-Modified")
+	changed, err := http.ParseTime(last)
+	if err != nil {
+		return ""
+	}
+	now, err := http.ParseTime(head.Get("Date"))
+	if err != nil || now.Sub(changed) < 2*time.Second {
+		return ""
+	}
+	return last
 }
 
 // scratch is a file without a name: nothing is left of it once it is closed, or

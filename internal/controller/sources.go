@@ -45,6 +45,17 @@ func (k sourceKind) id(u *unstructured.Unstructured) app.SourceID {
 	return app.SourceID{Kind: k.Kind, Namespace: u.GetNamespace(), Name: u.GetName()}
 }
 
+// foundSource takes in what a watch tells of a source.
+func (c *Controller) foundSource(k sourceKind, u *unstructured.Unstructured) {
+	if !c.note(k.resource, u) {
+		return
+	}
+	if k.Kind == flux.KindHelmChart {
+		c.foundChart(u)
+	}
+	c.setSource(k, u)
+}
+
 // setSource takes in a source that is new or has changed.
 func (c *Controller) setSource(k sourceKind, u *unstructured.Unstructured) {
 	if !c.note(k.resource, u) {
@@ -191,6 +202,9 @@ func (c *Controller) removedSource(k sourceKind, u *unstructured.Unstructured) {
 	c.forget(k.resource)(u)
 	c.heed(k, u, nil)
 	c.drop(k.id(u))
+	if k.Kind == flux.KindHelmChart {
+		c.removedChart(u)
+	}
 }
 
 // drop lets go of a source, and with it of those that it alone is made of.

@@ -61,10 +61,7 @@ func DecodeHelmChart(u *unstructured.Unstructured) (app.Source, []app.Warning, *
 	}
 	source.Uses = []app.SourceID{{Kind: spec.SourceRef.Kind, Namespace: u.GetNamespace(), Name: spec.SourceRef.Name}}
 	published := spec.SourceRef.Kind == KindHelmRepository
-	chart := app.HelmChart{Chart: spec.Chart, ValuesFiles: spec.ValuesFiles, IgnoreMissing: spec.IgnoreMissing}
-	if spec.ValuesFile != "" {
-		chart.ValuesFiles = append([]string{spec.ValuesFile}, spec.ValuesFiles...)
-	}
+	chart := app.HelmChart{Chart: spec.Chart, ValuesFiles: valuesFiles(spec.ValuesFiles, spec.ValuesFile), IgnoreMissing: spec.IgnoreMissing}
 	if published {
 		chart.Version = spec.Version
 	} else {

@@ -60,7 +60,17 @@ require k8s.io/metrics v0.36.4 // indirect
 
 require k8s.io/mount-utils v0.36.3 // indirect
 
-require k8s.io/pod-security-admission v0.36.3 // indirect
+require (
+	github.com/dylibso/observe-sdk/go v0.0.0-20240819160327-2d926c5d788a // indirect
+	github.com/extism/go-sdk v1.7.1 // indirect
+	github.com/gofrs/flock v0.13.0 // indirect
+	github.com/ianlancetaylor/demangle v0.0.0-20240805132620-81f5be970eca // indirect
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.2 // indirect
+	github.com/tetratelabs/wabin v0.0.0-20230304001439-f6f874872834 // indirect
+	github.com/tetratelabs/wazero v1.12.0 // indirect
+	k8s.io/pod-security-admission v0.36.3 // indirect
+	oras.land/oras-go/v2 v2.6.1 // indirect
+)
 
 require (
 	github.com/Masterminds/semver/v3 v3.5.0

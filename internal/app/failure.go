@@ -49,6 +49,7 @@ const (
 	ReasonSubmodule        Reason = "Submodule"        // a submodule cannot be what .gitmodules says
 	ReasonInclude          Reason = "Include"          // the files of another source cannot be put where they are wanted
 	ReasonPathNotFound     Reason = "PathNotFound"     // the path does not exist in the revision
+	ReasonCorrupt          Reason = "Corrupt"          // what came is not what it should be: another digest, too large, no archive
 	ReasonBuild            Reason = "Build"            // manifests cannot be parsed or built
 	ReasonEmpty            Reason = "Empty"            // nothing is left to deliver, and that is not allowed
 	ReasonDependency       Reason = "Dependency"       // a dependency is not ready

@@ -44,6 +44,9 @@ type Source struct {
 	Ref GitRef
 	// OCI is set if the source is an artifact in an OCI registry.
 	OCI *OCIArtifact
+	// HelmRepository or HelmChart is set if the source is one.
+	HelmRepository *HelmRepository
+	HelmChart      *HelmChart
 	// Uses are the sources that this one is made of: it is looked at when one
 	// of them moves.
 	Uses []SourceID
@@ -173,6 +176,8 @@ type Revision struct {
 	Metadata map[string]string
 	// Verified says whose signatures were found good; "" where none was asked for.
 	Verified string
+	// Chart is set if the content is a Helm chart; Ref then is its version.
+	Chart *ChartRevision
 }
 
 // ID names the content: revisions of equal ID have the same files.

@@ -80,6 +80,24 @@ func kinds() []kind {
 			suspend:     flux.SuspendPatch,
 			suspendedBy: "spec.suspend",
 		},
+		{
+			name:        flux.KindHelmRepository,
+			resource:    schema.GroupVersionResource{Group: flux.SourceGroup, Version: "v1", Resource: "helmrepositories"},
+			words:       []string{"helmrepository", "helmrepositories", "helmrepo"},
+			source:      flux.ViewHelmRepository,
+			refresh:     flux.RefreshPatch,
+			suspend:     flux.SuspendPatch,
+			suspendedBy: "spec.suspend",
+		},
+		{
+			name:        flux.KindHelmChart,
+			resource:    schema.GroupVersionResource{Group: flux.SourceGroup, Version: "v1", Resource: "helmcharts"},
+			words:       []string{"helmchart", "helmcharts", "hc"},
+			source:      flux.ViewHelmChart,
+			refresh:     flux.RefreshPatch,
+			suspend:     flux.SuspendPatch,
+			suspendedBy: "spec.suspend",
+		},
 	}
 }
 

@@ -179,10 +179,9 @@ func (c *Controller) watches() []watch {
 	}
 	for _, k := range sourceKinds() {
 		out = append(out, watch{k.resource, "",
-			func(u *unstructured.Unstructured) { c.setSource(k, u) }, func(u *unstructured.Unstructured) { c.removedSource(k, u) }})
+			func(u *unstructured.Unstructured) { c.foundSource(k, u) }, func(u *unstructured.Unstructured) { c.removedSource(k, u) }})
 	}
 	return append(out,
-		watch{helmChartResource, "", c.setHelmChart, c.removedHelmChart},
 		watch{kustomizationResource, "", c.setKustomization, c.removedKustomization},
 		watch{helmReleaseResource, "", c.setHelmRelease, c.removedHelmRelease},
 		watch{applicationResource, "", c.setApplication, c.removedApplication},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -67,8 +68,9 @@ func TestMissingDefinitionsAreNamedAndAwaited(t *testing.T) {
 			return nil
 		})
 	}
-	says("applications.argoproj.io, applicationsets.argoproj.io, appprojects.argoproj.io, " +
-		"gitrepositories.source.toolkit.fluxcd.io, kustomizations.kustomize.toolkit.fluxcd.io")
+	all := api.Names()
+	slices.Sort(all)
+	says(strings.Join(all, ", "))
 	install := func(wanted func(name string) bool) {
 		crds := schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 		for _, u := range decode(t, string(api.CRDs())) {

@@ -62,29 +62,15 @@ func (c *Controller) publishHelmRelease(ctx context.Context, r app.Report) error
 	})
 }
 
-// setHelmChart keeps a HelmChart as its HelmRelease wants it, whoever changes
-// it.
-func (c *Controller) setHelmChart(u *unstructured.Unstructured) {
-	if !c.note(helmChartResource, u) {
-		return
-	}
+// foundChart keeps a HelmChart as its HelmRelease wants it, whoever changes it.
+func (c *Controller) foundChart(u *unstructured.Unstructured) {
 	c.fileChart(u, true)
-	if u.GetDeletionTimestamp() != nil {
-		// Nothing is stored that would have to be cleaned up; the finalizer is
-		// one that Flux left.
-		if slices.Contains(u.GetFinalizers(), flux.Finalizer) && c.ours(flux.KindHelmChart, u.GetNamespace(), u.GetName()) {
-			if err := c.setFinalizer(c.ctx, helmChartResource, u, flux.Finalizer, false); err != nil {
-				c.log.Warn("finalizer cannot be removed", "helmchart", u.GetName(), "error", err)
-				c.again(helmChartResource, u, c.setHelmChart)
-			}
-		}
-		return
+	if u.GetDeletionTimestamp() == nil {
+		c.keepChartsOf(u)
 	}
-	c.keepChartsOf(u)
 }
 
-func (c *Controller) removedHelmChart(u *unstructured.Unstructured) {
-	c.forget(helmChartResource)(u)
+func (c *Controller) removedChart(u *unstructured.Unstructured) {
 	c.fileChart(u, false)
 	c.keepChartsOf(u)
 }
@@ -143,7 +129,9 @@ func (c *Controller) applyChart(ctx context.Context, u, want *unstructured.Unstr
 		return fmt.Errorf("failed to apply HelmChart '%s/%s': %w", want.GetNamespace(), want.GetName(), err)
 	}
 	unstructured.RemoveNestedField(got.Object, "metadata", "managedFields")
-	c.setHelmChart(got)
+	if k, ok := sourceKindOf(flux.KindHelmChart); ok {
+		c.foundSource(k, got)
+	}
 	action, reason := "created", "HelmChartCreated"
 	if before != nil {
 		action, reason = "configured", "HelmChartConfigured"

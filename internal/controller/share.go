@@ -30,7 +30,7 @@ type dividedKind struct {
 func (c *Controller) divided() []dividedKind {
 	var out []dividedKind
 	for _, k := range sourceKinds() {
-		out = append(out, dividedKind{k.resource, k.Kind, func(u *unstructured.Unstructured) { c.setSource(k, u) }})
+		out = append(out, dividedKind{k.resource, k.Kind, func(u *unstructured.Unstructured) { c.foundSource(k, u) }})
 	}
 	return append(out,
 		dividedKind{kustomizationResource, flux.KindKustomization, c.setKustomization},

@@ -45,6 +45,17 @@ func (k sourceKind) id(u *unstructured.Unstructured) app.SourceID {
 	return app.SourceID{Kind: k.Kind, Namespace: u.GetNamespace(), Name: u.GetName()}
 }
 
+// foundSource takes in what a watch tells of a source.
+func (c *Controller) foundSource(k sourceKind, u *unstructured.Unstructured) {
+	if !c.note(k.resource, u) {
+		return
+	}
+	if k.Kind == flux.KindHelmChart {
+		c.foundChart(u)
+	}
+	c.setSource(k, u)
+}
+
 // setSource takes in a source that is new or has changed.
 func (c *Controller) setSource(k sourceKind, u *unstructured.Unstructured) {
 	if !c.note(k.resource, u) {
@@ -72,6 +83,9 @@ func (c *Controller) setSource(k sourceKind, u *unstructured.Unstructured) {
 		return
 	}
 	src := c.source(c.ctx, k, u)
+	if src.Static() && ours {
+		go c.aside(func() { c.strip(k, u) })
+	}
 	c.read(app.ID(id), src.Uses...)
 	c.feed(k.resource, u, func() {
 		needed, ours := c.needed(id)
@@ -144,6 +158,28 @@ func (c *Controller) pullSecrets(ctx context.Context, namespace, name string) ([
 	return names, nil
 }
 
+// strip takes the status and the finalizer off a source that there is nothing
+// to tell of: whoever waits for its status would wait forever.
+func (c *Controller) strip(k sourceKind, u *unstructured.Unstructured) {
+	unlock := c.lock(k.resource, u.GetNamespace(), u.GetName())
+	defer unlock()
+	err := c.current(c.ctx, k.resource, u.GetNamespace(), u.GetName(), string(u.GetUID()), func(u *unstructured.Unstructured) error {
+		if slices.Contains(u.GetFinalizers(), flux.Finalizer) {
+			if err := c.setFinalizer(c.ctx, k.resource, u, flux.Finalizer, false); err != nil {
+				return err
+			}
+			if u = c.find(k.resource, u.GetNamespace(), u.GetName()); u == nil {
+				return nil
+			}
+		}
+		return c.writeStatus(c.ctx, k.resource, u, map[string]any{})
+	})
+	if err != nil && c.ctx.Err() == nil {
+		c.log.Warn("status cannot be removed", "source", k.id(u), "error", err)
+		c.again(k.resource, u, func(u *unstructured.Unstructured) { c.setSource(k, u) })
+	}
+}
+
 // secret reads a Secret that a source refers to.
 func (c *Controller) secret(ctx context.Context, namespace, name string) (map[string][]byte, error) {
 	ctx, cancel := c.request(ctx)
@@ -166,6 +202,9 @@ func (c *Controller) removedSource(k sourceKind, u *unstructured.Unstructured) {
 	c.forget(k.resource)(u)
 	c.heed(k, u, nil)
 	c.drop(k.id(u))
+	if k.Kind == flux.KindHelmChart {
+		c.removedChart(u)
+	}
 }
 
 // drop lets go of a source, and with it of those that it alone is made of.

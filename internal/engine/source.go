@@ -165,8 +165,15 @@ func (s *sourceLoop) once() time.Duration {
 	failedBefore, since, round := reasonOf(s.failure), s.since, s.round
 	s.mu.Unlock()
 	const never = 365 * 24 * time.Hour
-	if src.Suspend {
-		s.suspended(src, first)
+	switch {
+	case src.Static():
+		s.mu.Lock()
+		s.looked, s.failure = true, nil
+		s.mu.Unlock()
+		s.e.lookAtUsers(src.ID)
+		return never
+	case src.Suspend:
+		s.suspended(src)
 		return never
 	}
 	began := time.Now()
@@ -249,7 +256,7 @@ func (s *sourceLoop) once() time.Duration {
 // commit.
 func sameFiles(a, b app.Source) bool {
 	return a.URL == b.URL && a.UseIgnore == b.UseIgnore && reflect.DeepEqual(a.Ignore, b.Ignore) &&
-		reflect.DeepEqual(a.OCI, b.OCI) && slices.Equal(a.Uses, b.Uses) &&
+		reflect.DeepEqual(a.OCI, b.OCI) && reflect.DeepEqual(a.HelmChart, b.HelmChart) && slices.Equal(a.Uses, b.Uses) &&
 		a.Submodules == b.Submodules && slices.Equal(a.Include, b.Include) && slices.Equal(a.Sparse, b.Sparse)
 }
 
@@ -265,15 +272,16 @@ var sourceBackoff = app.Backoff{Initial: time.Second, Factor: 2, Max: 2 * time.M
 
 // suspended makes what was delivered before available without a look at the
 // remote.
-func (s *sourceLoop) suspended(src app.Source, first bool) {
+func (s *sourceLoop) suspended(src app.Source) {
 	revision, repo := s.recorded(src)
 	s.mu.Lock()
+	news := !s.looked || s.repo == nil && repo != nil // what it is made of may come late
 	s.looked = true
 	if repo != nil {
 		s.revision, s.repo = revision, repo
 	}
 	s.mu.Unlock()
-	if first {
+	if news {
 		s.e.triggerReaders(src.ID, app.CauseRevision)
 		s.e.lookAtUsers(src.ID)
 	}
@@ -318,6 +326,9 @@ func (e *Engine) parts(src app.Source) ([]source.Part, *app.Failure) {
 		case !there:
 			return nil, app.Fail(app.StageFetch, app.ReasonSourceNotFound, "source %s not found", id).
 				WithHint("create it, or correct the reference")
+		case now.of.Static():
+			out = append(out, source.Part{Source: now.of})
+			continue
 		case now.revision.IsZero() || now.repo == nil:
 			return nil, app.Fail(app.StageFetch, app.ReasonSourceNotReady, "source %s is not ready, artifact not found", id)
 		}

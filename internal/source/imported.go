@@ -35,7 +35,8 @@ type Upstream interface {
 type Part struct {
 	Source   app.Source
 	Revision app.Revision
-	// Files is the content, what the source excludes left out.
+	// Files is the content, what the source excludes left out; nil of one that is
+	// static.
 	Files fs.FS
 }
 

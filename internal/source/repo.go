@@ -152,8 +152,12 @@ func (r *Repo) lost(err error) bool {
 	return errors.Is(err, os.ErrNotExist) && r.objs != nil && !r.objs.Intact()
 }
 
-// located adds the address to failures that do not name it.
+// located adds the address to failures that do not name it. Those of an
+// Upstream are as they should be.
 func (r *Repo) located(err error) error {
+	if r.remote == nil {
+		return err
+	}
 	var f *app.Failure
 	if errors.As(err, &f) && f.Reason == app.ReasonRefNotFound && !errors.Is(err, remote.ErrGone) {
 		return &app.Failure{Stage: f.Stage, Reason: f.Reason, Retry: f.Retry, Hint: f.Hint, Err: fmt.Errorf("%s: %w", r.addr, f.Err)}

@@ -32,6 +32,7 @@ import (
 
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/source/giturl"
+	"plumb.dev/plumb/internal/source/helmrepo"
 	"plumb.dev/plumb/internal/source/objects"
 	"plumb.dev/plumb/internal/source/oci"
 	"plumb.dev/plumb/internal/source/remote"
@@ -66,6 +67,7 @@ type Store struct {
 	dialer *remote.Dialer
 	oci    *oci.Client
 	cache  *objects.Cache
+	helm   *helmrepo.Client
 
 	mu    sync.Mutex
 	repos map[string]*Repo // by directory name
@@ -84,6 +86,7 @@ func Open(opt Options) *Store {
 		opt:    opt,
 		dialer: dialer,
 		oci:    oci.NewClient(oci.Options{Transport: dialer.Transport}),
+		helm:   helmrepo.NewClient(dialer, opt.Dir),
 		cache:  objects.NewCache(opt.CacheBytes),
 		repos:  map[string]*Repo{},
 	}

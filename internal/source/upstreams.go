@@ -24,6 +24,8 @@ type upstreamKind struct {
 func upstreamKinds() []upstreamKind {
 	return []upstreamKind{
 		{func(src app.Source) any { return some(src.OCI) }, (*Store).ociUpstream},
+		{func(src app.Source) any { return some(src.HelmRepository) }, (*Store).helmIndex},
+		{func(src app.Source) any { return some(src.HelmChart) }, (*Store).helmChart},
 	}
 }
 

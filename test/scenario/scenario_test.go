@@ -32,6 +32,7 @@ import (
 	"plumb.dev/plumb/internal/dialect/flux"
 	"plumb.dev/plumb/internal/object"
 	"plumb.dev/plumb/internal/render/worker"
+	"plumb.dev/plumb/internal/sandbox/chartserver"
 	"plumb.dev/plumb/internal/sandbox/gitserver"
 	"plumb.dev/plumb/internal/sandbox/sandboxtest"
 	"plumb.dev/plumb/internal/server"
@@ -74,6 +75,7 @@ func scenarios(t *testing.T, dir string, opts server.Options) {
 			proxy := newGate(git.URL(), filepath.Dir(git.Dir(ns)))
 			env.Defer(proxy.Close)
 			env.Values["switch"], env.Values["hooks"] = proxy, hooks
+			env.Values["charts"] = new(*chartserver.Server)
 			repo := proxy.URL + "/" + ns + ".git"
 			env.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 			env.Setenv("KUBECONFIG", cluster.Kubeconfig)
@@ -90,7 +92,7 @@ func scenarios(t *testing.T, dir string, opts server.Options) {
 			return prepare(env, git, ns)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"push": push, "apply": apply, "subst": subst, "until": until, "git-server": gitServer, "hook": hook, "fetch": fetch, "http": httpStatus,
+			"push": push, "apply": apply, "subst": subst, "until": until, "git-server": gitServer, "hook": hook, "fetch": fetch, "http": httpStatus, "charts": charts,
 			"oci-push": ociPush, "oci-sign": ociSign, "oci-key": ociKey, "oci-server": ociServer,
 		},
 	})
@@ -289,7 +291,7 @@ func fill(ts *testscript.TestScript, from, to string) error {
 		return err
 	}
 	text := strings.NewReplacer("$NS", ts.Getenv("NS"), "$REPO", ts.Getenv("REPO"), "$BASE", ts.Getenv("BASE"), "$COMMIT", ts.Getenv("COMMIT"),
-		"$OCIHOST", ts.Getenv("OCIHOST"), "$OCI", ts.Getenv("OCI"), "$DIGEST", ts.Getenv("DIGEST")).Replace(string(data))
+		"$OCIHOST", ts.Getenv("OCIHOST"), "$OCI", ts.Getenv("OCI"), "$DIGEST", ts.Getenv("DIGEST"), "$CHARTS", ts.Getenv("CHARTS")).Replace(string(data))
 	if from == to && text == string(data) {
 		return nil
 	}
@@ -332,6 +334,8 @@ var plurals = map[string]schema.GroupVersionResource{
 	"ocirepo":    {Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "ocirepositories"},
 	"hr":         {Group: "helm.toolkit.fluxcd.io", Version: "v2", Resource: "helmreleases"},
 	"helmchart":  {Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "helmcharts"},
+	"helmrepo":   {Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "helmrepositories"},
+	"hc":         {Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "helmcharts"},
 	"app":        {Group: "argoproj.io", Version: "v1alpha1", Resource: "applications"},
 	"appset":     {Group: "argoproj.io", Version: "v1alpha1", Resource: "applicationsets"},
 	"cm":         {Version: "v1", Resource: "configmaps"},

@@ -15,6 +15,7 @@ const (
 	condHealthy           = "Healthy"
 	condReconciling       = "Reconciling"
 	condStalled           = "Stalled"
+	condBuildFailed       = "BuildFailed"
 	condFetchFailed       = "FetchFailed"
 	condArtifactOutdated  = "ArtifactOutdated"
 	condArtifactInStorage = "ArtifactInStorage"

@@ -18,6 +18,27 @@ type sourceWords struct {
 	// conditions tell, beside Ready, of failures by their reason; of others
 	// FetchFailed or SourceVerified does.
 	conditions map[app.Reason]string
+
+	// What follows may be left out.
+	digest     func(app.Revision) string // of what is delivered, where that is not the revision
+	newsReason string                    // reason of the event of a new revision; "" is NewArtifact
+	summaries  map[string]string         // by the reason of a failure: what its message begins with
+}
+
+// failure is what a condition and an event say of a failure.
+func (w sourceWords) failure(f *app.Failure) (outcome, string) {
+	means, message := translate(w.reasons, f), failureMessage(f)
+	if summary := w.summaries[means.reason]; summary != "" && f.Stage == app.StageFetch {
+		message = summary + ": " + message
+	}
+	return means, message
+}
+
+func (w sourceWords) digestOf(r app.Revision) string {
+	if w.digest == nil || r.IsZero() {
+		return ""
+	}
+	return w.digest(r)
 }
 
 // encodeSource gives the status that tells of r, made from the status before;
@@ -30,11 +51,14 @@ func encodeSource(words sourceWords, r app.SourceReport, warnings []app.Warning,
 		status["lastHandledReconcileAt"] = r.Handled
 	}
 	setArtifact(words, r, status)
+	if content := words.digestOf(r.Revision); content != "" {
+		setContent(status, content)
+	}
 	if r.Failure == nil {
 		stored := words.stored(r.Revision)
 		conds.set(condReady, "True", orElse(words.ready, "Succeeded"), stored)
 		conds.set(condArtifactInStorage, "True", "Succeeded", stored)
-		conds.drop(condReconciling, condStalled, condFetchFailed, condArtifactOutdated, condStorageFailed, condSourceVerified, condIncludeMissing)
+		conds.drop(condReconciling, condStalled, condFetchFailed, condArtifactOutdated, condStorageFailed, condSourceVerified, condIncludeMissing, condBuildFailed)
 		if r.Revision.Verified != "" {
 			conds.set(condSourceVerified, "True", "Succeeded", r.Revision.Verified)
 		}
@@ -81,13 +105,27 @@ func setArtifact(words sourceWords, r app.SourceReport, status map[string]any) {
 	status["artifact"] = artifact
 }
 
+// contentOf is the digest of what a source delivers, where the revision does not
+// tell it. A status of Flux has it as that of the artifact.
+func contentOf(status map[string]any) string {
+	return orElse(text(status, "plumb", "content"), text(status, "artifact", "digest"))
+}
+
+func setContent(status map[string]any, digest string) {
+	plumb := section(status, "plumb")
+	if plumb == nil {
+		plumb = map[string]any{}
+		status["plumb"] = plumb
+	}
+	plumb["content"] = digest
+}
+
 // failedFetch keeps the artifact, so that consumers go on with it.
 func failedFetch(words sourceWords, r app.SourceReport, status map[string]any, conds *conditionSet) {
-	means := translate(words.reasons, r.Failure)
-	message := failureMessage(r.Failure)
+	means, message := words.failure(r.Failure)
 	conds.set(condReady, "False", means.reason, message)
 	kind := orElse(words.conditions[r.Failure.Reason], failedCondition(r.Failure))
-	for _, other := range []string{condFetchFailed, condStorageFailed, condIncludeMissing, condSourceVerified} {
+	for _, other := range []string{condFetchFailed, condStorageFailed, condIncludeMissing, condBuildFailed, condSourceVerified} {
 		kept := other == condSourceVerified && conds.has(other, "True") // of the revision that stays
 		if other != kind && !kept {
 			conds.drop(other)
@@ -137,10 +175,11 @@ func sourceEvents(words sourceWords, r app.SourceReport, warnings []app.Warning,
 	}
 	switch {
 	case r.Failure != nil:
-		means := translate(words.reasons, r.Failure)
-		out = append(out, app.Event{Warning: true, Reason: means.reason, Message: clip(failureMessage(r.Failure), maxNote)})
-	case revision != text(old, "artifact", "revision"), r.Artifact != nil && text(old, "artifact", "digest") != "" && r.Artifact.Digest != text(old, "artifact", "digest"):
-		out = append(out, app.Event{Reason: "NewArtifact", Message: clip(words.news(r.Revision), maxNote), Annotations: notes})
+		means, message := words.failure(r.Failure)
+		out = append(out, app.Event{Warning: true, Reason: means.reason, Message: clip(message, maxNote)})
+	case revision != text(old, "artifact", "revision"), words.digest != nil && words.digestOf(r.Revision) != contentOf(old),
+		words.digest == nil && r.Artifact != nil && text(old, "artifact", "digest") != "" && r.Artifact.Digest != text(old, "artifact", "digest"):
+		out = append(out, app.Event{Reason: orElse(words.newsReason, "NewArtifact"), Message: clip(words.news(r.Revision), maxNote), Annotations: notes})
 	case readConditions(old, r.At, 0).has(condReady, "False"):
 		out = append(out, app.Event{Reason: "Succeeded", Message: clip(words.stored(r.Revision), maxNote), Annotations: notes})
 	}

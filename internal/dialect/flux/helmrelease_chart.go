@@ -36,12 +36,12 @@ func chartOf(spec helmReleaseSpec) app.ReleaseChart {
 		IgnoreMissing: c.IgnoreMissingValuesFiles, ByRevision: c.ReconcileStrategy == "Revision"}
 }
 
-// valuesFiles adds what old versions name alone.
+// valuesFiles adds what old versions name alone: it is merged before the others.
 func valuesFiles(files []string, file string) []string {
 	if file == "" || slices.Contains(files, file) {
 		return files
 	}
-	return append(slices.Clone(files), file)
+	return append([]string{file}, files...)
 }
 
 func checkChartKinds(spec helmReleaseSpec) *app.Failure {

@@ -41,6 +41,8 @@ func SourceKinds() []SourceKind {
 	return []SourceKind{
 		{KindGitRepository, "gitrepositories", DecodeGitRepository, gitRepositorySecrets, EncodeGitRepository, GitRepositoryEvents},
 		{KindOCIRepository, "ocirepositories", DecodeOCIRepository, ociRepositorySecrets, EncodeOCIRepository, OCIRepositoryEvents},
+		{KindHelmRepository, "helmrepositories", DecodeHelmRepository, helmRepositorySecrets, EncodeHelmRepository, HelmRepositoryEvents},
+		{KindHelmChart, "helmcharts", DecodeHelmChart, helmChartSecrets, EncodeHelmChart, HelmChartEvents},
 	}
 }
 

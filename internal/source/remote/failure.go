@@ -33,31 +33,14 @@ func failure(ctx context.Context, addr giturl.Address, err error) *app.Failure {
 		return refusalFailure(addr, refused)
 	}
 	var (
-		install   *installError
-		authority x509.UnknownAuthorityError
-		hostname  x509.HostnameError
-		invalid   x509.CertificateInvalidError
-		remote    *net.OpError
-		record    tls.RecordHeaderError
-		hostKey   *knownhosts.KeyError
-		revoked   *knownhosts.RevokedError
-		dns       *net.DNSError
+		install *installError
+		hostKey *knownhosts.KeyError
+		revoked *knownhosts.RevokedError
 	)
 	switch {
 	case errors.As(err, &install):
 		return fail(app.ReasonInternal, "storing the fetched objects: %w", install.err).
 			WithHint("Check that the cache directory can be written and has space.")
-	case errors.As(err, &authority):
-		return fail(app.ReasonUnreachable, "the server's certificate is signed by an authority that is not trusted").
-			WithHint("Add the authority's certificate as ca.crt to the Secret of the source.")
-	case errors.As(err, &hostname), errors.As(err, &invalid):
-		return fail(app.ReasonUnreachable, "the server's certificate is not valid: %w", err).
-			WithHint("Correct the URL or the server's certificate.")
-	case errors.As(err, &remote) && remote.Op == "remote error": // how crypto/tls marks an alert
-		return fail(app.ReasonAuthentication, "the server refuses the TLS connection: %w", remote.Err).
-			WithHint("Give a client certificate (tls.crt and tls.key) that the server accepts.")
-	case errors.As(err, &record):
-		return fail(app.ReasonUnreachable, "the server does not speak TLS on this port")
 	case errors.As(err, &hostKey) && len(hostKey.Want) == 0:
 		return fail(app.ReasonAuthentication, "known_hosts has no key of %s", addr.HostPort()).
 			WithHint("Add the output of ssh-keyscan for this host to known_hosts in the Secret, after comparing it with what the server's owner publishes.")
@@ -69,8 +52,45 @@ func failure(ctx context.Context, addr giturl.Address, err error) *app.Failure {
 	case strings.Contains(err.Error(), "ssh: unable to authenticate"):
 		return fail(app.ReasonAuthentication, "the server refuses the SSH key").
 			WithHint("Add the public key to the repository as a deploy key, or correct the key in the Secret.")
+	}
+	return ConnectionFailure(ctx, addr, err)
+}
+
+// ConnectionFailure finds the reason and hint for a request to a server, of
+// whatever protocol over TLS or TCP, that came to nothing.
+func ConnectionFailure(ctx context.Context, from fmt.Stringer, err error) *app.Failure {
+	var known *app.Failure
+	if errors.As(err, &known) {
+		return known
+	}
+	if ctx.Err() != nil {
+		return Interrupted(ctx, from)
+	}
+	fail := func(reason app.Reason, format string, args ...any) *app.Failure {
+		return app.Fail(app.StageFetch, reason, "%s: %w", from, fmt.Errorf(format, args...))
+	}
+	var (
+		authority x509.UnknownAuthorityError
+		hostname  x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		remote    *net.OpError
+		record    tls.RecordHeaderError
+		dns       *net.DNSError
+	)
+	switch {
+	case errors.As(err, &authority):
+		return fail(app.ReasonUnreachable, "the server's certificate is signed by an authority that is not trusted").
+			WithHint("Add the authority's certificate as ca.crt to the Secret of the source.")
+	case errors.As(err, &hostname), errors.As(err, &invalid):
+		return fail(app.ReasonUnreachable, "the server's certificate is not valid: %w", err).
+			WithHint("Correct the URL or the server's certificate.")
+	case errors.As(err, &remote) && remote.Op == "remote error": // how crypto/tls marks an alert
+		return fail(app.ReasonAuthentication, "the server refuses the TLS connection: %w", remote.Err).
+			WithHint("Give a client certificate (tls.crt and tls.key) that the server accepts.")
+	case errors.As(err, &record):
+		return fail(app.ReasonUnreachable, "the server does not speak TLS on this port")
 	case strings.Contains(err.Error(), http.StatusText(http.StatusProxyAuthRequired)), strings.Contains(err.Error(), "socks") && strings.Contains(err.Error(), "auth"):
-		return proxyRefuses(addr)
+		return proxyRefuses(from)
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return fail(app.ReasonUnreachable, "the host name %s is not known", dns.Name)
 	}

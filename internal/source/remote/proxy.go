@@ -3,13 +3,13 @@ package remote
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 
 	"golang.org/x/net/proxy"
 
 	"plumb.dev/plumb/internal/app"
-	"plumb.dev/plumb/internal/source/giturl"
 )
 
 // proxyURL gives a proxy the form that net/http takes, user and all. It is
@@ -62,7 +62,7 @@ func (d plainDialer) Dial(network, address string) (net.Conn, error) {
 	return d.DialContext(context.Background(), network, address)
 }
 
-func proxyRefuses(addr giturl.Address) *app.Failure {
-	return app.Fail(app.StageFetch, app.ReasonAuthentication, "%s: the proxy refuses the credentials, or asks for some", addr).
+func proxyRefuses(from fmt.Stringer) *app.Failure {
+	return app.Fail(app.StageFetch, app.ReasonAuthentication, "%s: the proxy refuses the credentials, or asks for some", from).
 		WithHint("Correct username and password in the Secret of the proxy.")
 }

@@ -155,8 +155,13 @@ func (w *releasing) advance(ctx context.Context) *app.Failure {
 		if failure := w.act(ctx, next.Action, w.now, next.Because); failure != nil {
 			return failure
 		}
-		if next.Action.Remedies() {
+		switch {
+		case next.Action.Remedies():
 			return w.remedied(ctx)
+		case next.Action == app.ReleaseCorrect && w.failed != nil:
+			return w.later(ctx)
+		case next.Action == app.ReleaseCorrect:
+			return nil // it is as its plan says
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/object"
 	"plumb.dev/plumb/internal/release"
 	"plumb.dev/plumb/internal/report"
 )
@@ -17,6 +18,9 @@ func (w *releasing) report(failure *app.Failure) app.Report {
 	in.Planned, in.Plan, in.Outcome, in.Intent = w.drift.looked, w.drift.plan, w.drift.outcome, w.drift.intent
 	in.Executed = w.drift.corrected
 	rep := report.Compose(in)
+	if w.drift.looked {
+		w.records = updated(w.records, rep.Records)
+	}
 	rep.Records, rep.LastSync, rep.Applied = w.records, w.spec.LastSync, w.a.appliedRevision()
 	rep.Attempt = nil
 	w.out.Memory = w.now.Memory
@@ -35,6 +39,22 @@ func (w *releasing) report(failure *app.Failure) app.Report {
 	}
 	w.settle(&rep)
 	return w.run.values.hide(rep)
+}
+
+// updated are records with what was found out about some of them.
+func updated(records, found []app.Record) []app.Record {
+	now := make(map[object.Ref]app.Record, len(found))
+	for _, rec := range found {
+		now[rec.Ref] = rec
+	}
+	out := make([]app.Record, 0, len(records))
+	for _, rec := range records {
+		if better, ok := now[rec.Ref]; ok {
+			rec = better
+		}
+		out = append(out, rec)
+	}
+	return out
 }
 
 // settle says what is remembered of this run for the next decision.

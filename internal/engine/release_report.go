@@ -20,6 +20,9 @@ func (w *releasing) report(failure *app.Failure) app.Report {
 	rep := report.Compose(in)
 	if w.drift.looked {
 		w.records = updated(w.records, rep.Records)
+		w.a.mu.Lock()
+		w.a.unowned = w.drift.plan.Unowned()
+		w.a.mu.Unlock()
 	}
 	rep.Records, rep.LastSync, rep.Applied = w.records, w.spec.LastSync, w.a.appliedRevision()
 	rep.Attempt = nil
@@ -105,6 +108,15 @@ func (a *state) keepRelease(rep app.Report) {
 	now.Memory = rep.Release.Memory
 	a.forced, a.reset = orElse(rep.Release.Force, a.forced), orElse(rep.Release.Reset, a.reset)
 	a.spec.Release = &now
+	a.differs = nil
+	for _, o := range rep.Objects {
+		if o.Sync == app.OutOfSync {
+			if a.differs == nil {
+				a.differs = map[object.Ref]bool{}
+			}
+			a.differs[o.Ref] = true
+		}
+	}
 	a.heldUntil = time.Time{}
 	if f := rep.Failure; f != nil && f.Retry.After > 0 {
 		a.heldUntil = rep.At.Add(f.Retry.After)

@@ -200,6 +200,7 @@ type state struct {
 	// ownership does not tell that they drift.
 	differs map[object.Ref]bool
 	unowned bool
+	untold  []app.ReleaseResult // of actions that no status tells of yet
 	read    inputs // what the last full run rendered from
 	// waitingSince is when the first wait for health of this revision began.
 	waitingFor   string

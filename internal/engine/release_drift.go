@@ -40,6 +40,11 @@ func (w *releasing) lookForDrift(ctx context.Context, last *release.Stored) *app
 	if failure != nil {
 		return failure
 	}
+	if key := w.e.digestKey; key != nil {
+		for i := range desired {
+			desired[i] = desired[i].Keyed(key)
+		}
+	}
 	spec.Recorded = recordsOf(desired, w.records)
 	facts, err := w.writer.Observe(ctx, plan.Query{Desired: desired, Recorded: spec.Recorded, Manager: spec.FieldManager, Mark: spec.Mark,
 		Switches: spec.Policy.Switches, Ignore: spec.Policy.Ignore, PredictFrom: 1, Delivered: true})

@@ -123,6 +123,26 @@ func (a *state) keepRelease(rep app.Report) {
 	}
 }
 
+// keepUntold keeps what was done for the next report, after one that could not
+// be published. A retry that this asks for must not wait for anything else.
+func (a *state) keepUntold(rep app.Report) {
+	if rep.Release == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.untold, a.heldUntil = rep.Release.Results, time.Time{}
+}
+
+// tellAlso gives what keepUntold kept.
+func (a *state) tellAlso() []app.ReleaseResult {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	results := a.untold
+	a.untold = nil
+	return results
+}
+
 func orElse(s, otherwise string) string {
 	if s == "" {
 		return otherwise

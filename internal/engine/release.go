@@ -98,7 +98,6 @@ func (w *releasing) loadChart(src sourceNow) *app.Failure {
 	} else {
 		w.chart, err = release.LoadTree(src.files(files), w.now.Chart, src.revision.Commit)
 	}
-	w.e.renders.rendered.Add(1)
 	if err != nil {
 		return app.AsFailure(err, app.StageRender)
 	}

@@ -37,7 +37,7 @@ func (w *Writer) Config() (*rest.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", w.cluster.config.Host, err)
 	}
-	return &rest.Config{Host: root.String(), Transport: w.via, QPS: -1, WarningHandlerWithContext: rest.NoWarnings{}}, nil
+	return &rest.Config{Host: root.String(), Transport: w.via, UserAgent: w.cluster.config.UserAgent, QPS: -1, WarningHandlerWithContext: rest.NoWarnings{}}, nil
 }
 
 // What is asked for as an answer: metadata alone, in the form that is cheapest

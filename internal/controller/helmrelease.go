@@ -25,8 +25,7 @@ func (c *Controller) setHelmRelease(u *unstructured.Unstructured) {
 	if !c.note(helmReleaseResource, u) {
 		return
 	}
-	spec := flux.DecodeHelmRelease(u)
-	if c.setFluxApp(fluxApp{helmReleaseResource, c.setHelmRelease}, u, spec) && !spec.Suspend && spec.Deletion == nil {
+	if c.setFluxApp(fluxApp{helmReleaseResource, c.setHelmRelease}, u, flux.DecodeHelmRelease(u)) && c.wantsChart(u) {
 		c.keepCharts(u)
 	}
 }
@@ -83,10 +82,17 @@ func (c *Controller) keepChartsOf(chart *unstructured.Unstructured) {
 		return
 	}
 	u := c.find(helmReleaseResource, namespace, name)
-	if u == nil || u.GetDeletionTimestamp() != nil || !slices.Contains(u.GetFinalizers(), flux.Finalizer) || flux.DecodeHelmRelease(u).Suspend {
-		return
+	if u != nil && slices.Contains(u.GetFinalizers(), flux.Finalizer) && c.wantsChart(u) {
+		c.keepCharts(u)
 	}
-	c.keepCharts(u)
+}
+
+// wantsChart reports whether the HelmCharts of a HelmRelease are to be looked
+// after: not of one that is left alone, or that may not have any where it asks
+// for it.
+func (c *Controller) wantsChart(u *unstructured.Unstructured) bool {
+	spec := c.opts.Tenancy.Restrict(flux.DecodeHelmRelease(u))
+	return !spec.Suspend && u.GetDeletionTimestamp() == nil && (spec.Invalid == nil || spec.Invalid.Reason != app.ReasonForbidden)
 }
 
 // keepCharts makes the HelmChart of a HelmRelease what that says, and deletes

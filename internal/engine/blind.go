@@ -44,8 +44,12 @@ func (e *Engine) blind() []app.ID {
 			refs = append(refs, ref)
 		}
 		idle, dest := a.run == nil && !a.suspended(), a.dest
+		unowned, off := a.unowned, a.spec.Release != nil && a.spec.Release.Drift.Mode == app.DriftOff
 		a.mu.Unlock()
-		if cl := dest.current(); idle && cl != nil && dest.unreachable() == nil && len(cl.Unwatched(refs)) > 0 {
+		if off {
+			continue
+		}
+		if cl := dest.current(); idle && cl != nil && dest.unreachable() == nil && (unowned || len(cl.Unwatched(refs)) > 0) {
 			out = append(out, a.id)
 		}
 	}

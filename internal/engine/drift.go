@@ -44,12 +44,15 @@ func (d *destination) observed(ev cluster.Event) {
 	rec, known := a.records[ev.Ref]
 	manager, mark, rules := a.spec.FieldManager, a.spec.Mark, a.spec.Policy.HealthRules
 	writing, needs := a.writing[ev.Ref] || a.acting, a.spec.Release == nil && a.needsRead(ev.Ref.GroupKind(), rules)
+	differs := a.differs[ev.Ref]
 	a.unheard = a.unheard || writing
 	a.mu.Unlock()
 	if !known || writing {
 		return
 	}
 	switch {
+	case differs:
+		e.trigger(id, app.CauseDrift, healthDelay)
 	case rec.Owned != "" && !ev.Deleted && ev.Owned(manager) != rec.Owned && takenOver(mark, manager, ev.Ref, ev.Meta):
 		d.letGo(id, []object.Ref{ev.Ref})
 	case rec.Owned != "" && (ev.Deleted || ev.Owned(manager) != rec.Owned):

@@ -195,7 +195,13 @@ type state struct {
 	stored        stored
 	acting        bool
 	heldUntil     time.Time
-	read          inputs // what the last full run rendered from
+	// differs are the objects of a release that drifted and were left so: any
+	// change of them may put them right. unowned: there are some of which
+	// ownership does not tell that they drift.
+	differs map[object.Ref]bool
+	unowned bool
+	untold  []app.ReleaseResult // of actions that no status tells of yet
+	read    inputs // what the last full run rendered from
 	// waitingSince is when the first wait for health of this revision began.
 	waitingFor   string
 	waitingSince time.Time

@@ -80,6 +80,7 @@ func (e *Engine) finish(ctx context.Context, a *state, r *run, rep app.Report) {
 	e.logRun(r, rep)
 	if err := e.opts.Publish(ctx, rep); err != nil && ctx.Err() == nil {
 		e.log.Warn("status cannot be written", "app", a.id, "error", err)
+		a.keepUntold(rep)
 		e.plan(a, app.CauseRetry, time.Now().Add(passing.After(a.failedAgain())))
 	} else {
 		a.mu.Lock()

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"plumb.dev/plumb/internal/app"
@@ -39,7 +40,7 @@ func (r *run) release(ctx context.Context, in report.Input, src sourceNow) (app.
 		return app.Report{}, false
 	}
 	w := &releasing{run: r, in: in, now: *r.spec.Release, records: r.spec.Recorded}
-	w.out.Memory = w.now.Memory
+	w.out.Memory, w.out.Results = w.now.Memory, r.a.tellAlso()
 
 	// render
 	failure := w.compose(ctx, src)
@@ -92,8 +93,11 @@ func (w *releasing) loadChart(src sourceNow) *app.Failure {
 		return app.AsFailure(err, app.StageFetch)
 	}
 	files := source.Record(tree)
-	w.chart, err = release.LoadTree(src.files(files), w.now.Chart, src.revision.Commit)
-	w.e.renders.rendered.Add(1)
+	if src.of.OCI != nil { // the digest becomes part of the version
+		w.chart, err = release.LoadChart(src.files(files), strings.TrimPrefix(src.revision.Ref+"@sha256:"+src.revision.Commit, "@"))
+	} else {
+		w.chart, err = release.LoadTree(src.files(files), w.now.Chart, src.revision.Commit)
+	}
 	if err != nil {
 		return app.AsFailure(err, app.StageRender)
 	}
@@ -155,8 +159,13 @@ func (w *releasing) advance(ctx context.Context) *app.Failure {
 		if failure := w.act(ctx, next.Action, w.now, next.Because); failure != nil {
 			return failure
 		}
-		if next.Action.Remedies() {
+		switch {
+		case next.Action.Remedies():
 			return w.remedied(ctx)
+		case next.Action == app.ReleaseCorrect && w.failed != nil:
+			return w.later(ctx)
+		case next.Action == app.ReleaseCorrect:
+			return nil // it is as its plan says
 		}
 	}
 }
@@ -180,7 +189,7 @@ func (w *releasing) act(ctx context.Context, action app.ReleaseAction, what app.
 			return w.client.Run(ctx, action, release.Request{Release: what, Chart: w.chart, Values: w.values, From: w.fetched,
 				HealthExprs: w.spec.Policy.HealthExprs, Because: because})
 		})
-		w.now.Memory = ran.Memory
+		w.keep(ran.Memory)
 		if ran.Inventory != nil {
 			w.records = inventoried(ran.Inventory, w.records)
 		}
@@ -192,6 +201,15 @@ func (w *releasing) act(ctx context.Context, action app.ReleaseAction, what app.
 	}
 	w.done = append(w.done, action)
 	return nil
+}
+
+// keep takes over what is remembered after an action. One that was stopped has
+// not failed: were it counted, the last attempt could be lost to a restart.
+func (w *releasing) keep(now app.ReleaseMemory) {
+	if before := w.now.Memory; context.Cause(w.between) != nil {
+		now.Failures, now.InstallFailures, now.UpgradeFailures = before.Failures, before.InstallFailures, before.UpgradeFailures
+	}
+	w.now.Memory = now
 }
 
 // note takes in what an action came to.
@@ -264,7 +282,7 @@ func (w *releasing) later(ctx context.Context) *app.Failure {
 // up that ends it.
 func (r *run) held() bool {
 	switch r.cause {
-	case app.CauseDrift, app.CauseHealth, app.CauseBookkeeping:
+	case app.CauseDrift, app.CauseHealth, app.CauseBookkeeping, app.CauseRetry:
 	default:
 		return false
 	}

@@ -40,6 +40,11 @@ func (w *releasing) lookForDrift(ctx context.Context, last *release.Stored) *app
 	if failure != nil {
 		return failure
 	}
+	if key := w.e.digestKey; key != nil {
+		for i := range desired {
+			desired[i] = desired[i].Keyed(key)
+		}
+	}
 	spec.Recorded = recordsOf(desired, w.records)
 	facts, err := w.writer.Observe(ctx, plan.Query{Desired: desired, Recorded: spec.Recorded, Manager: spec.FieldManager, Mark: spec.Mark,
 		Switches: spec.Policy.Switches, Ignore: spec.Policy.Ignore, PredictFrom: 1, Delivered: true})
@@ -50,7 +55,23 @@ func (w *releasing) lookForDrift(ctx context.Context, last *release.Stored) *app
 	w.drift = drift{looked: true, intent: intent, plan: plan.BuildDrift(plan.Input{Spec: spec, Objects: desired, Facts: facts, Intent: intent})}
 	w.in.Warnings = append(w.in.Warnings, warnings...)
 	w.dest.own(w.a.id, spec.Recorded)
-	return w.drift.plan.Refused
+	if w.drift.plan.Refused != nil {
+		return w.drift.plan.Refused
+	}
+	if w.drift.plan.Writes() > 0 && !w.drift.found() {
+		// Nothing differs, but of some fields ownership would not tell that they
+		// do: what was handed over as a Secret's stringData, for one.
+		w.apply(ctx)
+	}
+	return w.drift.outcome.Failure
+}
+
+// apply carries out the plan.
+func (w *releasing) apply(ctx context.Context) {
+	w.drift.corrected = true
+	w.drift.outcome = apply.Run(ctx, w.drift.plan, apply.Options{
+		Writer: &carrying{tracked{Writer: w.writer, dest: w.dest, a: w.a, manager: w.spec.FieldManager}, w.spec.Policy.Ignore},
+		Await:  w.awaitHealthy, Gone: w.awaitGone, Preempted: w.between, Now: time.Now})
 }
 
 // recordsOf are the records of objects.
@@ -71,10 +92,8 @@ func recordsOf(objects []object.Object, records []app.Record) []app.Record {
 // correct undoes drift, by writing what differs and nothing else.
 func (w *releasing) correct(ctx context.Context) {
 	began := time.Now()
-	w.drift.corrected, w.acted = true, true
-	w.drift.outcome = apply.Run(ctx, w.drift.plan, apply.Options{
-		Writer: &carrying{tracked{Writer: w.writer, dest: w.dest, a: w.a, manager: w.spec.FieldManager}, w.spec.Policy.Ignore},
-		Await:  w.awaitHealthy, Gone: w.awaitGone, Preempted: w.between, Now: time.Now})
+	w.acted = true
+	w.apply(ctx)
 	result := app.ReleaseResult{Action: app.ReleaseCorrect, Failure: w.drift.outcome.Failure, Started: began, Duration: time.Since(began)}
 	if h := w.now.Memory.History; len(h) > 0 {
 		result.Release = h[0]

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/object"
 	"plumb.dev/plumb/internal/release"
 	"plumb.dev/plumb/internal/report"
 )
@@ -17,6 +18,12 @@ func (w *releasing) report(failure *app.Failure) app.Report {
 	in.Planned, in.Plan, in.Outcome, in.Intent = w.drift.looked, w.drift.plan, w.drift.outcome, w.drift.intent
 	in.Executed = w.drift.corrected
 	rep := report.Compose(in)
+	if w.drift.looked {
+		w.records = updated(w.records, rep.Records)
+		w.a.mu.Lock()
+		w.a.unowned = w.drift.plan.Unowned()
+		w.a.mu.Unlock()
+	}
 	rep.Records, rep.LastSync, rep.Applied = w.records, w.spec.LastSync, w.a.appliedRevision()
 	rep.Attempt = nil
 	w.out.Memory = w.now.Memory
@@ -35,6 +42,22 @@ func (w *releasing) report(failure *app.Failure) app.Report {
 	}
 	w.settle(&rep)
 	return w.run.values.hide(rep)
+}
+
+// updated are records with what was found out about some of them.
+func updated(records, found []app.Record) []app.Record {
+	now := make(map[object.Ref]app.Record, len(found))
+	for _, rec := range found {
+		now[rec.Ref] = rec
+	}
+	out := make([]app.Record, 0, len(records))
+	for _, rec := range records {
+		if better, ok := now[rec.Ref]; ok {
+			rec = better
+		}
+		out = append(out, rec)
+	}
+	return out
 }
 
 // settle says what is remembered of this run for the next decision.
@@ -85,10 +108,39 @@ func (a *state) keepRelease(rep app.Report) {
 	now.Memory = rep.Release.Memory
 	a.forced, a.reset = orElse(rep.Release.Force, a.forced), orElse(rep.Release.Reset, a.reset)
 	a.spec.Release = &now
+	a.differs = nil
+	for _, o := range rep.Objects {
+		if o.Sync == app.OutOfSync {
+			if a.differs == nil {
+				a.differs = map[object.Ref]bool{}
+			}
+			a.differs[o.Ref] = true
+		}
+	}
 	a.heldUntil = time.Time{}
 	if f := rep.Failure; f != nil && f.Retry.After > 0 {
 		a.heldUntil = rep.At.Add(f.Retry.After)
 	}
+}
+
+// keepUntold keeps what was done for the next report, after one that could not
+// be published. A retry that this asks for must not wait for anything else.
+func (a *state) keepUntold(rep app.Report) {
+	if rep.Release == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.untold, a.heldUntil = rep.Release.Results, time.Time{}
+}
+
+// tellAlso gives what keepUntold kept.
+func (a *state) tellAlso() []app.ReleaseResult {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	results := a.untold
+	a.untold = nil
+	return results
 }
 
 func orElse(s, otherwise string) string {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"io/fs"
 	"slices"
 	"strings"
@@ -156,6 +157,7 @@ func (e *Engine) valueChanged(ref object.Ref) {
 	e.mu.RUnlock()
 	for _, id := range ids {
 		if a := e.app(id); a != nil && a.takesFrom(ref) {
+			a.overtake(ref)
 			e.trigger(id, app.CauseDepends, valueDelay)
 			continue
 		}
@@ -170,6 +172,15 @@ func (e *Engine) valueChanged(ref object.Ref) {
 
 // valueDelay gathers the changes of several objects into one run.
 const valueDelay = healthDelay
+
+// overtake stops an action of Helm that works with what ref held before.
+func (a *state) overtake(ref object.Ref) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.acting && a.run != nil && slices.Contains(a.run.spec.References(), ref) {
+		a.run.stop(app.CauseSpec, errors.New("newer values take over"))
+	}
+}
 
 // takesFrom reports whether a change of ref may change what becomes of the app.
 func (a *state) takesFrom(ref object.Ref) bool {

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"slices"
+
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/object"
 )
@@ -26,6 +28,12 @@ func BuildDrift(in Input) Plan {
 		b.group()
 	}
 	return b.plan
+}
+
+// Unowned reports whether a plan of BuildDrift left objects as they are of which
+// no change of ownership would tell that they drift.
+func (p Plan) Unowned() bool {
+	return slices.ContainsFunc(p.Rest, func(s Step) bool { return s.Verb == Keep && s.Recorded.Owned == "" })
 }
 
 // verify plans one object.

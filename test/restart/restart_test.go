@@ -79,7 +79,7 @@ func TestRestart(t *testing.T) {
 func (f *fleet) restart(what string, least, most int) {
 	f.t.Helper()
 	f.engine.Kill()
-	before := f.writes()
+	before, looks := f.writes(), f.looks
 	f.startEngine()
 	f.worked()
 	f.settled()
@@ -87,8 +87,11 @@ func (f *fleet) restart(what string, least, most int) {
 	if rendered < least || rendered > most || rendered+stored < *apps {
 		f.t.Errorf("%s: %d renderings, wanted %d to %d; %d stored ones\n%s", what, rendered, least, most, stored, f.tail())
 	}
+	if n := f.looks - looks; n < releases {
+		f.t.Errorf("%s: %d looks at %d releases", what, n, releases)
+	}
 	if n := f.writes() - before; n != 0 {
-		f.t.Errorf("%s: %d writes\n%s", what, n, f.tail())
+		f.t.Errorf("%s: %d writes, the latest %s\n%s", what, n, f.latest, f.tail())
 	}
 	f.t.Logf("%s: %d renderings, %d stored ones", what, rendered, stored)
 }
@@ -108,11 +111,14 @@ type fleet struct {
 
 	counted int64 // bytes of the audit log that have been looked at
 	written int   // writes of the engine in them
+	latest  string
+	looks   int // looks of the engine at what Helm stores
 }
 
 var (
 	gitRepositories = schema.GroupVersionResource{Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "gitrepositories"}
 	kustomizations  = schema.GroupVersionResource{Group: "kustomize.toolkit.fluxcd.io", Version: "v1", Resource: "kustomizations"}
+	helmReleases    = schema.GroupVersionResource{Group: "helm.toolkit.fluxcd.io", Version: "v2", Resource: "helmreleases"}
 	applications    = schema.GroupVersionResource{Group: "argoproj.io", Version: "v1alpha1", Resource: "applications"}
 	definitions     = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 )
@@ -143,7 +149,7 @@ func begin(t *testing.T) *fleet {
 		f.create(definitions, "", crd)
 	}
 	sandboxtest.Eventually(t, func(ctx context.Context) error {
-		for _, r := range []schema.GroupVersionResource{gitRepositories, kustomizations, applications} {
+		for _, r := range []schema.GroupVersionResource{gitRepositories, kustomizations, helmReleases, applications} {
 			if _, err := f.dynamic.Resource(r).List(ctx, metav1.ListOptions{}); err != nil {
 				return err
 			}
@@ -159,6 +165,9 @@ func begin(t *testing.T) *fleet {
 	for i := range *apps {
 		files[fmt.Sprintf("apps/%d/kustomization.yaml", i)] = fmt.Sprintf("namePrefix: app-%d-\nresources: [../../base]\nconfigMapGenerator: [{name: own, literals: [n=%d]}]\n", i, i)
 	}
+	for name, text := range chart {
+		files["chart/"+name] = text
+	}
 	f.repo.Write(files).Push("one")
 	f.create(gitRepositories, namespace, f.parse(`{apiVersion: source.toolkit.fluxcd.io/v1, kind: GitRepository, metadata: {name: fleet}, spec: {url: "%s", interval: 1h, ref: {branch: main}}}`, f.repo.URL))
 	for i := range *apps {
@@ -168,7 +177,25 @@ func begin(t *testing.T) *fleet {
 			f.create(applications, namespace, f.parse(`{apiVersion: argoproj.io/v1alpha1, kind: Application, metadata: {name: app-%d}, spec: {project: default, source: {repoURL: "%s", path: apps/%d}, destination: {name: in-cluster, namespace: %s}, syncPolicy: {automated: {prune: true, selfHeal: true}}}}`, i, f.repo.URL, i, namespace))
 		}
 	}
+	for i := range releases {
+		f.create(helmReleases, namespace, f.parse(`{apiVersion: helm.toolkit.fluxcd.io/v2, kind: HelmRelease, metadata: {name: release-%d}, spec: {interval: 1h, chart: {spec: {chart: chart, sourceRef: {kind: GitRepository, name: fleet}}}, driftDetection: {mode: enabled}, test: {enable: true}, values: {n: "%d"}}}`, i, i))
+	}
 	return f
+}
+
+// releases is how many Helm releases there are, of the same chart.
+const releases = 5
+
+var chart = map[string]string{
+	"Chart.yaml":            "apiVersion: v2\nname: app\nversion: 1.0.0\n",
+	"templates/secret.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: {{ .Release.Name }}}\nstringData: {n: {{ .Values.n | quote }}}\n",
+	"templates/deployment.yaml": `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: {{ .Release.Name }}}
+spec:
+  selector: {matchLabels: {app: {{ .Release.Name }}}}
+  template: {metadata: {labels: {app: {{ .Release.Name }}}}, spec: {containers: [{name: app, image: nginx}]}}
+`,
 }
 
 func (f *fleet) parse(format string, args ...any) object.Object {
@@ -232,6 +259,7 @@ func (f *fleet) ready() {
 	sandboxtest.Eventually(f.t, func(ctx context.Context) error {
 		for gvr, path := range map[schema.GroupVersionResource][]string{
 			kustomizations: {"status", "lastAppliedRevision"}, applications: {"status", "sync", "revision"},
+			helmReleases: {"status", "lastAppliedRevision"},
 		} {
 			list, err := f.dynamic.Resource(gvr).Namespace(namespace).List(ctx, metav1.ListOptions{})
 			if err != nil {
@@ -327,9 +355,14 @@ func (f *fleet) writes() int {
 			f.t.Fatalf("%q: %v", line, err)
 		}
 		switch event.Verb {
+		case "list":
+			if strings.HasPrefix(event.UserAgent, "plumb-engine/") && strings.Contains(event.RequestURI, "owner%3Dhelm") {
+				f.looks++
+			}
 		case "create", "update", "patch", "delete", "deletecollection":
 			if strings.HasPrefix(event.UserAgent, "plumb-engine/") && !strings.Contains(event.RequestURI, "/leases") {
 				f.written++
+				f.latest = event.Verb + " " + event.RequestURI
 			}
 		}
 	}

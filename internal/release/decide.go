@@ -50,7 +50,7 @@ const (
 var unended = []string{"pending-install", "pending-upgrade", "pending-rollback", statusUninstalling}
 
 // Decide tells the state of a release and what is to be done about it. The rows
-// of Flux's table come in its order, and the first that applies counts. A run
+// of Flux's table come in its order, but for row 7, and the first that applies counts. A run
 // hands a request to force to its first decision only.
 func Decide(s Situation) Decision {
 	state, because := s.state()
@@ -107,12 +107,12 @@ func (s Situation) state() (app.ReleaseState, string) {
 		return app.ReleaseAbsent, "the release is uninstalled" // row 3
 	case len(m.History) == 0:
 		return app.ReleaseUnmanaged, "the release was there before" // row 4
+	case now.Status == statusUninstalled:
+		return app.ReleaseAbsent, "the release is uninstalled" // row 7, which row 5 would only delay: Helm upgrades no such release
 	case !s.Storage.Known:
 		return app.ReleaseUnmanaged, "someone else changed the release" // row 5
 	case now.Status == statusFailed:
 		return app.ReleaseFailed, "the last action failed" // row 6
-	case now.Status == statusUninstalled:
-		return app.ReleaseAbsent, "the release is uninstalled" // row 7
 	case now.Status != statusDeployed:
 		return app.ReleaseUnknown, "a release that is " + now.Status
 	case now.ChartName != s.ChartName || now.ChartVersion != s.ChartVersion:

@@ -76,6 +76,7 @@ func TestDecide(t *testing.T) {
 		{"5 someone else's revision", func(s *Situation) { s.Storage.Known = false }, app.ReleaseUnmanaged, "upgrade"},
 		{"6 failed", failed, app.ReleaseFailed, "rollback"},
 		{"7 uninstalled", func(s *Situation) { s.Storage.Last.Snapshot.Status = "uninstalled" }, app.ReleaseAbsent, "install"},
+		{"7 by someone else", func(s *Situation) { s.Storage.Last.Snapshot.Status, s.Storage.Known = "uninstalled", false }, app.ReleaseAbsent, "install"},
 		{"8 chart version", func(s *Situation) { s.ChartVersion = "1.0.1" }, app.ReleaseOutOfSync, "upgrade"},
 		{"8 chart name", func(s *Situation) { s.ChartName = "site" }, app.ReleaseOutOfSync, "upgrade"},
 		{"8 values", func(s *Situation) { s.ConfigDigest = "sha256:others" }, app.ReleaseOutOfSync, "upgrade"},
@@ -98,7 +99,9 @@ func TestDecide(t *testing.T) {
 		{"5 before 6", func(s *Situation) { failed(s); s.Storage.Known = false }, app.ReleaseUnmanaged, "upgrade"},
 		{"6 before 8", func(s *Situation) { failed(s); s.ChartVersion = "2.0.0" }, app.ReleaseFailed, "rollback"},
 		{"8 before 10", func(s *Situation) { s.Release.Test.Enable, s.ConfigDigest = true, "sha256:others" }, app.ReleaseOutOfSync, "upgrade"},
-		{"10 before 12", func(s *Situation) { s.Release.Test.Enable, s.Drifted, s.Release.Drift.Mode = true, true, app.DriftCorrect }, app.ReleaseUntested, "test"},
+		{"10 before 12", func(s *Situation) {
+			s.Release.Test.Enable, s.Drifted, s.Release.Drift.Mode = true, true, app.DriftCorrect
+		}, app.ReleaseUntested, "test"},
 		{"a status that is none of Helm's", func(s *Situation) { s.Storage.Last.Snapshot.Status = "unknown" }, app.ReleaseUnknown, "Internal"},
 
 		// Failed, and what is to be done about it.
@@ -127,7 +130,11 @@ func TestDecide(t *testing.T) {
 			s.Release.Memory.Attempt.Action, s.Release.Memory.InstallFailures = app.ReleaseInstall, 1
 			s.Release.Install.Remediation.Retries = 1
 		}, app.ReleaseFailed, "uninstall-to-remedy"},
-		{"retried, not remedied", func(s *Situation) { failed(s); s.Release.Upgrade.RetryInterval = 1; s.Release.Memory.UpgradeFailures = 99 }, app.ReleaseFailed, "upgrade"},
+		{"retried, not remedied", func(s *Situation) {
+			failed(s)
+			s.Release.Upgrade.RetryInterval = 1
+			s.Release.Memory.UpgradeFailures = 99
+		}, app.ReleaseFailed, "upgrade"},
 		{"an install is retried by an upgrade", func(s *Situation) { failedInstall(s); s.Release.Install.RetryInterval = 1 }, app.ReleaseFailed, "upgrade"},
 
 		// Attempts that are used up.

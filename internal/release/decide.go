@@ -41,12 +41,16 @@ const (
 	statusDeployed    = "deployed"
 	statusFailed      = "failed"
 	statusUninstalled = "uninstalled"
+
+	statusUninstalling = "uninstalling"
 )
 
-var pending = []string{"pending-install", "pending-upgrade", "pending-rollback"}
+// unended are those of an action that is at work, or whose process is dead.
+// Flux has no way out of an uninstall that did not end: here it is ended.
+var unended = []string{"pending-install", "pending-upgrade", "pending-rollback", statusUninstalling}
 
 // Decide tells the state of a release and what is to be done about it. The rows
-// of Flux's table come in its order, and the first that applies counts. A run
+// of Flux's table come in its order, but for row 7, and the first that applies counts. A run
 // hands a request to force to its first decision only.
 func Decide(s Situation) Decision {
 	state, because := s.state()
@@ -56,6 +60,9 @@ func Decide(s Situation) Decision {
 		s.deliver(&d, app.ReleaseInstall, s.Release.Install.Remediation.Exhausted(d.Memory.InstallFailures))
 	case app.ReleaseLocked:
 		d.Action = app.ReleaseUnlock
+		if s.Storage.Last.Snapshot.Status == statusUninstalling {
+			d.Action = app.ReleaseRemove
+		}
 	case app.ReleaseUnmanaged:
 		d.Memory.History, d.Action = nil, app.ReleaseUpgrade
 	case app.ReleaseFailed:
@@ -94,18 +101,18 @@ func (s Situation) state() (app.ReleaseState, string) {
 	renewed := s.Generation != m.Generation
 	test := s.Release.Test
 	switch {
-	case slices.Contains(pending, now.Status):
+	case slices.Contains(unended, now.Status):
 		return app.ReleaseLocked, "the last action did not end: the release is " + now.Status // row 2
 	case len(m.History) == 0 && now.Status == statusUninstalled:
 		return app.ReleaseAbsent, "the release is uninstalled" // row 3
 	case len(m.History) == 0:
 		return app.ReleaseUnmanaged, "the release was there before" // row 4
+	case now.Status == statusUninstalled:
+		return app.ReleaseAbsent, "the release is uninstalled" // row 7, which row 5 would only delay: Helm upgrades no such release
 	case !s.Storage.Known:
 		return app.ReleaseUnmanaged, "someone else changed the release" // row 5
 	case now.Status == statusFailed:
 		return app.ReleaseFailed, "the last action failed" // row 6
-	case now.Status == statusUninstalled:
-		return app.ReleaseAbsent, "the release is uninstalled" // row 7
 	case now.Status != statusDeployed:
 		return app.ReleaseUnknown, "a release that is " + now.Status
 	case now.ChartName != s.ChartName || now.ChartVersion != s.ChartVersion:

@@ -27,14 +27,34 @@ func (s *session) failure(err error) *app.Failure {
 		switch {
 		case strings.Contains(text, "pre-") && strings.Contains(text, "hook") || strings.Contains(text, "failed post-") || strings.Contains(text, "failed pre-"):
 			f.Stage, f.Reason = app.StageHealth, app.ReasonHook
+		case strings.Contains(text, "no matches for"):
+			f.Reason = app.ReasonKindUnknown
+		case strings.Contains(text, "failed to create typed patch object"), strings.Contains(text, "failed to convert new object"),
+			strings.Contains(text, "error validating"):
+			f.Reason = app.ReasonInvalidObject
+		case strings.Contains(text, "cannot be imported into the current release"):
+			f.Reason = app.ReasonConflict
 		case strings.Contains(text, "not ready. status:"), strings.Contains(text, "still exists. status:"):
 			f.Stage, f.Reason = app.StageHealth, app.ReasonUnhealthy
-		case !s.rendered.Load() && s.result.Action.Delivers():
+		case strings.Contains(text, "post render"), !s.rendered.Load() && s.result.Action.Delivers():
 			f.Stage, f.Reason = app.StageRender, app.ReasonBuild
 		}
 	}
-	f.Err = errors.New(s.secrets.clean(strings.TrimSpace(err.Error())))
+	if f.Reason == app.ReasonTimeout { // of a wait: requests have shorter ones
+		f.Stage = app.StageHealth
+	}
+	f.Err = errors.New(shorten(s.secrets.clean(strings.TrimSpace(err.Error())), 3000))
 	return f
+}
+
+// shorten takes out the middle of a text that is too long: templates that
+// include each other tell the whole way.
+func shorten(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	head, tail := text[:most/2], text[len(text)-most/2:]
+	return strings.ToValidUTF8(head, "") + " … " + strings.ToValidUTF8(tail, "")
 }
 
 // reasonOf finds the reason that an error itself tells of.
@@ -42,10 +62,12 @@ func reasonOf(err error) app.Reason {
 	switch {
 	case errors.Is(err, errUnrendered):
 		return app.ReasonBuild
-	case errors.Is(err, errNotOurs), errors.Is(err, driver.ErrReleaseExists), apierrors.IsConflict(err):
+	case errors.Is(err, errNotOurs), errors.Is(err, driver.ErrReleaseExists), errors.Is(err, driver.ErrNoDeployedReleases), apierrors.IsConflict(err):
 		return app.ReasonConflict
 	case apierrors.IsForbidden(err):
 		return app.ReasonForbidden
+	case apierrors.IsNotFound(err) && notFound(err) == "namespaces":
+		return app.ReasonNamespaceMissing
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
 		return app.ReasonInvalidObject
 	case meta.IsNoMatchError(err):
@@ -56,6 +78,15 @@ func reasonOf(err error) app.Reason {
 		return app.ReasonTimeout
 	}
 	return app.ReasonInternal
+}
+
+// notFound is the sort of thing that an API server did not find.
+func notFound(err error) string {
+	var status apierrors.APIStatus
+	if errors.As(err, &status) && status.Status().Details != nil {
+		return status.Status().Details.Kind
+	}
+	return ""
 }
 
 // scrubber takes secrets out of texts: those that values are composed of, and

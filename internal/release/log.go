@@ -53,7 +53,7 @@ func (t *tail) Handle(ctx context.Context, r slog.Record) error {
 		add(a)
 	}
 	r.Attrs(add)
-	text := t.secrets.clean(b.String())
+	text := shorten(t.secrets.clean(b.String()), 1000)
 
 	t.mu.Lock()
 	if n := len(t.last); n > 0 && t.last[n-1].text == text {

@@ -42,7 +42,6 @@ func (s *session) postRenderer() (postrenderer.PostRenderer, action.PostRenderSt
 type renderers struct{ s *session }
 
 func (p renderers) Run(manifests *bytes.Buffer) (*bytes.Buffer, error) {
-	p.s.rendered.Store(true)
 	data := manifests.Bytes()
 	if len(data) > maxManifests {
 		return nil, fmt.Errorf("the chart renders to %d bytes, more than the %d that it may", len(data), maxManifests)
@@ -60,6 +59,9 @@ func (p renderers) Run(manifests *bytes.Buffer) (*bytes.Buffer, error) {
 	}
 	maps.Copy(labels, r.Labels)
 	data, err := describe(data, labels, r.Annotations)
+	if err == nil {
+		p.s.rendered.Store(true)
+	}
 	return bytes.NewBuffer(data), err
 }
 

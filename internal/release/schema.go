@@ -26,8 +26,8 @@ func validate(c *chart.Chart, values map[string]any) error {
 		return app.Fail(app.StageRender, app.ReasonBuild, "chart %s: %w", c.Name(), err)
 	}
 	all, err := util.CoalesceValues(c, values)
-	if err != nil {
-		return app.Fail(app.StageRender, app.ReasonValues, "the values cannot be laid over those of chart %s: %w", c.Name(), err)
+	if err != nil { // it quotes values
+		return app.Fail(app.StageRender, app.ReasonValues, "the values cannot be laid over those of chart %s: those of a dependency are no mapping", c.Name())
 	}
 	return validateChart(c, all)
 }

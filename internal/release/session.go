@@ -124,7 +124,11 @@ func (s *session) run(do func() error) error {
 	for {
 		select {
 		case err := <-done:
-			if cause := context.Cause(s.ctx); err != nil && cause != nil {
+			cause := context.Cause(s.ctx)
+			if errors.Is(cause, errUnrendered) {
+				return cause
+			}
+			if err != nil && cause != nil {
 				return fmt.Errorf("%w: %w", cause, err)
 			}
 			return err

@@ -203,3 +203,12 @@ func (w *world) records() (names []string) {
 	}
 	return names
 }
+
+func read(t testing.TB, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(path.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}

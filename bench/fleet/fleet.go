@@ -27,7 +27,7 @@ import (
 // the events of a commit are waited for: statuses that only name it come later.
 const (
 	calm  = 2 * time.Second
-	pause = 400 * time.Millisecond
+	pause = 900 * time.Millisecond
 )
 
 var (
@@ -90,6 +90,10 @@ func (f *fleet) measure(ctx context.Context) (result, error) {
 			r.Restart, err = f.again(ctx)
 		case "floor":
 			r.Floor, err = f.floor(ctx)
+		case "releases":
+			if f.opts.releases > 0 {
+				r.Releases, err = f.release(ctx)
+			}
 		}
 		if err != nil {
 			return r, fmt.Errorf("%s: %w", s, err)
@@ -114,6 +118,11 @@ func (f *fleet) prepare(ctx context.Context) error {
 		}
 		for i := r; i < f.opts.apps; i += f.opts.repos {
 			if err := clone.Write(appFiles(i, f.opts.objects, f.opts.plain)); err != nil {
+				return err
+			}
+		}
+		if r == 0 && f.opts.releases > 0 {
+			if err := clone.Write(chartFiles(f.opts.objects)); err != nil {
 				return err
 			}
 		}

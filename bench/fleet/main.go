@@ -25,6 +25,7 @@ import (
 // options are the flags.
 type options struct {
 	apps, objects, repos int
+	releases             int
 	plain                bool
 	dialect              string
 	scenarios            []string
@@ -41,12 +42,13 @@ type options struct {
 	pprof, publish             string
 }
 
-var allScenarios = []string{"converge", "commit", "drift", "idle", "restart", "floor"}
+var allScenarios = []string{"converge", "releases", "commit", "drift", "idle", "restart", "floor"}
 
 func main() {
 	var o options
 	flag.IntVar(&o.apps, "apps", 50, "how many apps")
 	flag.IntVar(&o.objects, "objects", 5, "objects of an app: ConfigMap, ServiceAccount, Service, Role, Deployment, and again")
+	flag.IntVar(&o.releases, "releases", 0, "Helm releases beside the apps, for the scenario releases; dialect flux only")
 	flag.IntVar(&o.repos, "repos", 1, "repositories that the apps are spread over")
 	flag.BoolVar(&o.plain, "plain", false, "directories of manifests in place of overlays with a kustomization.yaml")
 	flag.StringVar(&o.dialect, "dialect", "flux", "flux or argo")
@@ -88,6 +90,9 @@ func (o *options) check() (err error) {
 	}
 	if o.apps < 1 || o.objects < 1 || o.repos < 1 || o.repos > o.apps || o.tries < 1 {
 		return fmt.Errorf("--apps, --objects, --repos and --tries are at least 1, and there are no more repositories than apps")
+	}
+	if o.releases < 0 || o.releases > 0 && o.dialect != "flux" {
+		return fmt.Errorf("--releases %d: they are of the dialect flux", o.releases)
 	}
 	if o.output != "text" && o.output != "json" {
 		return fmt.Errorf("-o %s: possible are text and json", o.output)

@@ -28,6 +28,7 @@ type result struct {
 	Idle     *cost     `json:"idle,omitempty"`
 	Restart  *restart  `json:"restart,omitempty"`
 	Floor    *floor    `json:"floor,omitempty"`
+	Releases *releases `json:"releases,omitempty"`
 }
 
 // cost is what something took until it was quiet again.
@@ -121,6 +122,12 @@ func (r result) print(out io.Writer) {
 			c.Wall, c.HalfReady, c.Created, c.CPUToReady, c.ServerToLive)
 		p("          %.1f requests per app, %.1f without those of Kubernetes itself; quiet after %.2f s", c.PerApp, c.Net, c.ToQuiet.Seconds)
 		c.ToQuiet.print(p)
+	}
+	if c := r.Releases; c != nil {
+		p("releases  %d Helm releases: %.2f s until all are ready (half: %.2f s)", c.Count, c.Wall, c.HalfReady)
+		c.ToQuiet.print(p)
+		p("          upgrade by other values, one at a time: median %.1f ms to live, most %.1f ms; each:", c.UpgradeMS, c.UpgradeMostMS)
+		c.UpgradeEach.print(p)
 	}
 	if c := r.Commit; c != nil {
 		p("commit    median %.1f ms to live, most %.1f ms (n=%d; git push itself %.1f ms); %.3f CPU-s of the controller until then; quiet after %.2f s",

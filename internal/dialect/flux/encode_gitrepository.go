@@ -2,6 +2,7 @@ package flux
 
 import (
 	"maps"
+	"slices"
 
 	"plumb.dev/plumb/internal/app"
 )
@@ -65,7 +66,8 @@ func GitRepositoryEvents(r app.SourceReport, warnings []app.Warning, old map[str
 	old = modern(old)
 	out := sourceEvents(gitRepositoryWords(), r, warnings, old)
 	revision := FormatRevision(r.Revision)
-	if r.Failure == nil && revision == text(old, "artifact", "revision") && partsMoved(r.Revision, old) {
+	told := slices.ContainsFunc(out, func(e app.Event) bool { return e.Reason == "NewArtifact" })
+	if r.Failure == nil && !told && partsMoved(r.Revision, old) {
 		out = append(out, app.Event{Reason: "NewArtifact", Message: clip(gitRepositoryWords().news(r.Revision), maxNote),
 			Annotations: map[string]string{SourceGroup + "/revision": revision}})
 	}

@@ -370,6 +370,24 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// What is included moves, and so does the archive: that is one piece of news.
+func TestIncludeMovesOnce(t *testing.T) {
+	look := app.SourceReport{Generation: 1, Revision: rev1, At: noon, Artifact: &app.Artifact{URL: "http://x/a", Digest: "sha256:1"}}
+	look.Revision.Parts = []app.Revision{rev1}
+	status := EncodeGitRepository(look, nil, never())
+	look.Revision.Parts = []app.Revision{rev2}
+	look.Artifact = &app.Artifact{URL: "http://x/b", Digest: "sha256:2"}
+	news := 0
+	for _, e := range GitRepositoryEvents(look, nil, status) {
+		if e.Reason == "NewArtifact" {
+			news++
+		}
+	}
+	if news != 1 {
+		t.Errorf("told %d times", news)
+	}
+}
+
 // What an old Flux wrote of the same revision is no news.
 func TestOldRevision(t *testing.T) {
 	old := never()

@@ -437,6 +437,29 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
+// A registry that is not what it should be for a while has no lasting effect.
+func TestLoginAgain(t *testing.T) {
+	r := newRegistry(t)
+	r.publish("latest", files("one"))
+	away := true
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if away {
+			http.NotFound(w, req)
+			return
+		}
+		r.ServeHTTP(w, req)
+	}))
+	defer server.Close()
+	r.at(server.URL)
+	if _, err := r.find(r.source()); err == nil {
+		t.Error("something was found")
+	}
+	away = false
+	if _, err := r.find(r.source()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestTLS(t *testing.T) {
 	r := newRegistry(t)
 	server := httptest.NewUnstartedServer(r)

@@ -127,7 +127,7 @@ func schemas(t *testing.T, crd *v1.CustomResourceDefinition, version string) (sc
 }
 
 func TestFluxSchemas(t *testing.T) {
-	git, ks := "crd/flux-gitrepositories.yaml", "crd/flux-kustomizations.yaml"
+	git, ks, oci := "crd/flux-gitrepositories.yaml", "crd/flux-kustomizations.yaml", "crd/flux-ocirepositories.yaml"
 	tests := []struct {
 		name, file, versions, object string
 		wantError                    string // "" for none
@@ -140,6 +140,14 @@ func TestFluxSchemas(t *testing.T) {
 		{"provider", git, "v1", `{spec: {url: "https://h/r", interval: 5m, provider: gitlab}}`, "spec.provider"},
 		{"unknown fields are kept", git, "v1 v1beta2 v1beta1",
 			`{spec: {url: "https://h/r", interval: 5m, frob: 1, ref: {brunch: main}, secretRef: {name: a, key: b}}, status: {other: 1}}`, ""},
+		{"artifact", oci, "v1 v1beta2", `{spec: {url: "oci://h/r", interval: 5m, ref: {tag: a}}}`, ""},
+		{"artifact without interval", oci, "v1 v1beta2", `{spec: {url: "oci://h/r"}}`, "spec.interval"},
+		{"artifact at another address", oci, "v1", `{spec: {url: "https://h/r", interval: 5m}}`, "spec.url"},
+		{"operation", oci, "v1", `{spec: {url: "oci://h/r", interval: 5m, layerSelector: {operation: move}}}`, "spec.layerSelector.operation"},
+		{"provider of signatures", oci, "v1", `{spec: {url: "oci://h/r", interval: 5m, verify: {provider: gpg}}}`, "spec.verify.provider"},
+		{"unknown fields are kept", oci, "v1 v1beta2",
+			`{spec: {url: "oci://h/r", interval: 5m, frob: 1, ref: {frob: a}, layerSelector: {frob: 1}, secretRef: {name: a, key: b}, accessFrom: {a: 1},
+			  verify: {provider: cosign, frob: 1, matchOIDCIdentity: [{issuer: a, subject: b, frob: 1}]}}, status: {other: 1}}`, ""},
 		{"kustomization", ks, "v1 v1beta2 v1beta1",
 			`{spec: {interval: 5m, prune: true, path: ./a, sourceRef: {kind: GitRepository, name: a}, dependsOn: [{name: b}]}}`, ""},
 		{"kustomization without interval, old", ks, "v1beta2 v1beta1", `{spec: {prune: true, sourceRef: {kind: GitRepository, name: a}}}`, ""},

@@ -26,8 +26,8 @@ func (a *Artifact) failed(ctx context.Context, what string, err error) error {
 		return known
 	}
 	var answer *transport.Error
-	if !errors.As(err, &answer) || answer.StatusCode != http.StatusNotFound {
-		a.client.forget(a.conn)
+	if !errors.As(err, &answer) || answer.StatusCode != http.StatusNotFound || !ofContent(answer.Request) {
+		a.client.forget(a.conn) // a login that failed would fail for ever
 	}
 	if ctx.Err() != nil {
 		return gitremote.Interrupted(ctx, a)
@@ -65,6 +65,11 @@ func (a *Artifact) failed(ctx context.Context, what string, err error) error {
 		return fail(app.ReasonUnreachable, "%w", wrapped.Err)
 	}
 	return fail(app.ReasonUnreachable, "%w", clipped(err))
+}
+
+// ofContent reports whether a request was for content, and not for the login.
+func ofContent(req *http.Request) bool {
+	return req != nil && req.URL != nil && isAnswer(req.URL.Path)
 }
 
 // refused translates what the registry answers.

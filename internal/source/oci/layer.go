@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"plumb.dev/plumb/internal/app"
@@ -20,6 +21,7 @@ type Limits struct {
 	Layer    int64 // bytes as transferred; default 1 GiB
 	Unpacked int64 // bytes of the archive, unpacked; default 4 GiB
 	Entries  int   // of the archive, whatever they are; default 200 000
+	File     int64 // bytes of one file, which is held in memory; default 64 MiB
 }
 
 func (l Limits) withDefaults() Limits {
@@ -31,6 +33,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Entries <= 0 {
 		l.Entries = 200_000
+	}
+	if l.File <= 0 {
+		l.File = 64 << 20
 	}
 	return l
 }
@@ -62,6 +67,19 @@ func (a *Artifact) Bring(ctx context.Context, rev app.Revision, into *objects.Bu
 	if err != nil {
 		return err
 	}
+	wrong := fmt.Sprint(layer.Digest, a.spec.Copy)
+	if known := a.conn.knownBad(wrong); known != nil {
+		return known // it is what its digest says, and will not be another
+	}
+	err = a.bring(ctx, digest, layer, into)
+	if f := app.AsFailure(err, app.StageFetch); f != nil && f.Reason == app.ReasonBadArtifact {
+		a.conn.noteBad(wrong, f)
+	}
+	return err
+}
+
+// bring writes the files of a layer.
+func (a *Artifact) bring(ctx context.Context, digest name.Digest, layer v1.Descriptor, into *objects.Build) error {
 	blob, err := a.open(ctx, layer)
 	if err != nil {
 		return err
@@ -97,8 +115,12 @@ func badArtifact(format string, args ...any) *app.Failure {
 func (a *Artifact) layer(m *manifest) (v1.Descriptor, error) {
 	for _, l := range m.layers {
 		if a.spec.MediaType == "" || string(l.MediaType) == a.spec.MediaType {
-			if l.Digest.Algorithm != "sha256" || l.Size > a.client.opt.Limits.Layer {
-				return l, badArtifact("'%s': layer %s has %d bytes, %d are allowed", a, l.Digest, l.Size, a.client.opt.Limits.Layer)
+			most := a.client.opt.Limits.Layer
+			if a.spec.Copy {
+				most = a.client.opt.Limits.File
+			}
+			if l.Digest.Algorithm != "sha256" || l.Size > most {
+				return l, badArtifact("'%s': layer %s has %d bytes, %d are allowed", a, l.Digest, l.Size, most)
 			}
 			return l, nil
 		}

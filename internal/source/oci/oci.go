@@ -64,6 +64,27 @@ type connection struct {
 
 	mu   sync.Mutex
 	last *manifest // the one that was read last
+	// bad is why the layer could not be brought that was tried last, and wrong
+	// says which that was, and how.
+	bad   *app.Failure
+	wrong string
+}
+
+// knownBad gives the failure of a layer that was tried before, so that it is not
+// fetched again and again.
+func (c *connection) knownBad(layer string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.bad == nil || c.wrong != layer {
+		return nil
+	}
+	return c.bad
+}
+
+func (c *connection) noteBad(layer string, f *app.Failure) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bad, c.wrong = f, layer
 }
 
 // Artifact is a source in a registry.

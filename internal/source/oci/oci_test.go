@@ -3,6 +3,7 @@ package oci
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"fmt"
 	"io/fs"
@@ -332,6 +333,37 @@ func TestLayers(t *testing.T) {
 	}
 }
 
+// What cannot be unpacked is not fetched again, as it will not be another.
+func TestBadOnce(t *testing.T) {
+	r := newRegistry(t)
+	r.publishLayers("latest", ociserver.Layer{Data: []byte("text")})
+	rev, err := r.find(r.source())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first error
+	for range 3 {
+		_, err := r.bring(r.source(), rev)
+		if reason(err) != app.ReasonBadArtifact || first != nil && first.Error() != err.Error() {
+			t.Errorf("brought: %v", err)
+		}
+		first = err
+	}
+	fetched := 0
+	for _, q := range r.Requests() {
+		if strings.Contains(q, "/blobs/") {
+			fetched++
+		}
+	}
+	if fetched != 1 {
+		t.Errorf("fetched %d times", fetched)
+	}
+	whole := r.source(func(s *app.Source) { s.OCI.Copy = true })
+	if got, err := r.bring(whole, rev); err != nil || got[app.OCILayerFile] != "text" {
+		t.Errorf("brought %q, %v", got, err)
+	}
+}
+
 // A registry that sends something else than what it promised delivers nothing.
 func TestTamperedLayer(t *testing.T) {
 	r := newRegistry(t)
@@ -405,6 +437,29 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
+// A registry that is not what it should be for a while has no lasting effect.
+func TestLoginAgain(t *testing.T) {
+	r := newRegistry(t)
+	r.publish("latest", files("one"))
+	away := true
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if away {
+			http.NotFound(w, req)
+			return
+		}
+		r.ServeHTTP(w, req)
+	}))
+	defer server.Close()
+	r.at(server.URL)
+	if _, err := r.find(r.source()); err == nil {
+		t.Error("something was found")
+	}
+	away = false
+	if _, err := r.find(r.source()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestTLS(t *testing.T) {
 	r := newRegistry(t)
 	server := httptest.NewUnstartedServer(r)
@@ -421,6 +476,23 @@ func TestTLS(t *testing.T) {
 	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	if _, err := r.find(r.source(plain, func(s *app.Source) { s.Auth.CA = authority })); err != nil {
 		t.Error(err)
+	}
+	// A client certificate is shown where it is asked for; that of the server
+	// does for one.
+	server.TLS.ClientAuth = tls.RequireAnyClientCert
+	key, err := x509.MarshalPKCS8PrivateKey(server.TLS.Certificates[0].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusting := func(s *app.Source) { s.Auth.CA = authority }
+	r.at(server.URL)
+	if _, err := r.find(r.source(plain, trusting)); err == nil || reason(err) != app.ReasonAuthentication {
+		t.Errorf("without a client certificate: %v", err)
+	}
+	if _, err := r.find(r.source(plain, trusting, func(s *app.Source) {
+		s.Auth.ClientCert, s.Auth.ClientKey = authority, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
+	})); err != nil {
+		t.Errorf("with a client certificate: %v", err)
 	}
 	if _, err := r.find(r.source(plain, func(s *app.Source) { s.Auth.CA = []byte("none") })); err == nil || reason(err) != app.ReasonAuthentication {
 		t.Errorf("with no authority: %v", err)

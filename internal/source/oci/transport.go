@@ -48,10 +48,15 @@ func (t *registryTransport) RoundTrip(req *http.Request) (*http.Response, error)
 		return t.away.RoundTrip(req)
 	}
 	res, err := t.home.RoundTrip(req)
-	if err == nil && (strings.Contains(req.URL.Path, "/manifests/") || strings.Contains(req.URL.Path, "/tags/") || strings.Contains(req.URL.Path, "/referrers/")) {
+	if err == nil && isAnswer(req.URL.Path) {
 		res.Body = &bounded{res.Body, maxAnswer}
 	}
 	return res, err
+}
+
+// isAnswer reports whether what is at a path is read as a whole, into memory.
+func isAnswer(path string) bool {
+	return strings.Contains(path, "/manifests/") || strings.Contains(path, "/tags/") || strings.Contains(path, "/referrers/")
 }
 
 // bounded is a body that may not be longer than it should.

@@ -51,6 +51,9 @@ func untar(ctx context.Context, from io.Reader, limits Limits, into *objects.Bui
 			if name == "." {
 				return fmt.Errorf("the archive names a file %q", h.Name)
 			}
+			if h.Size > limits.File {
+				return fmt.Errorf("%s: %w: a file may have %d bytes", name, objects.ErrTooLarge, limits.File)
+			}
 			err = into.File(name, h.Mode&0o111 != 0, archive)
 		case tar.TypeSymlink:
 			if name == "." {

@@ -123,6 +123,9 @@ func TestUnpackRefuses(t *testing.T) {
 	if _, err := unpacked(t, archive(t, many...), Limits{Entries: 10}); !errors.Is(err, objects.ErrTooLarge) {
 		t.Errorf("too many entries: %v", err)
 	}
+	if _, err := unpacked(t, archive(t, tar.Header{Name: "large.yaml"}), Limits{File: 5}); !errors.Is(err, objects.ErrTooLarge) || !strings.Contains(err.Error(), "large.yaml") {
+		t.Errorf("a file too large: %v", err)
+	}
 	if _, err := unpacked(t, zipped(t, archive(t, tar.Header{Name: "a"})), Limits{Unpacked: 600}); !errors.Is(err, objects.ErrTooLarge) {
 		t.Errorf("too large: %v", err)
 	}

@@ -4,8 +4,10 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -143,4 +145,25 @@ func importsOf(t *testing.T) map[string][]string {
 		t.Fatalf("only %d packages found", len(out))
 	}
 	return out
+}
+
+// What is logged about an app or a source is told by kind, namespace and name
+// (internal/cli/log.go), which a string hides.
+func TestLogsNameResources(t *testing.T) {
+	hidden := regexp.MustCompile(`"(app|source)", [^,()]*\.String\(\)`)
+	for _, dir := range []string{"internal/engine", "internal/controller"} {
+		names, err := filepath.Glob(dir + "/*.go")
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: no files: %v", dir, err)
+		}
+		for _, name := range names {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if found := hidden.FindString(string(data)); found != "" {
+				t.Errorf("%s: pass the id itself, not %s", name, found)
+			}
+		}
+	}
 }

@@ -112,7 +112,7 @@ func (c *Controller) keepCharts(u *unstructured.Unstructured) {
 			err = c.applyChart(c.ctx, u, want)
 		}
 		if err != nil && c.ctx.Err() == nil {
-			c.log.Warn("HelmChart cannot be kept", "helmrelease", u.GetNamespace()+"/"+u.GetName(), "error", err)
+			c.log.Warn("HelmChart cannot be kept", "app", app.ID{Kind: flux.KindHelmRelease, Namespace: u.GetNamespace(), Name: u.GetName()}, "error", err)
 			c.emit(u, []app.Event{{Reason: "HelmChartSyncErr", Message: err.Error()}})
 			c.again(helmReleaseResource, u, c.keepCharts)
 		}

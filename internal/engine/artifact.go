@@ -70,7 +70,7 @@ func (s *sourceLoop) post() {
 		}
 		sent := *report
 		if failure != nil {
-			s.e.log.Warn("source cannot be packed", "source", sent.ID.String(), "error", failure.Error())
+			s.e.log.Warn("source cannot be packed", "source", sent.ID, "error", failure.Error())
 			sent.Failure = failure
 		}
 		err := s.e.opts.PublishSource(s.ctx, sent)
@@ -80,7 +80,7 @@ func (s *sourceLoop) post() {
 		var again time.Duration
 		switch {
 		case err != nil:
-			s.e.log.Warn("status of a source cannot be written", "source", sent.ID.String(), "error", err)
+			s.e.log.Warn("status of a source cannot be written", "source", sent.ID, "error", err)
 			again = publishAgain
 		case failure != nil:
 			again = sourceBackoff.After(failures)

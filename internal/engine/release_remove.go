@@ -31,13 +31,13 @@ func (r *run) uninstall(ctx context.Context, in report.Input) (app.Report, bool)
 	case waiting:
 		return app.Report{}, false
 	case failure != nil && failure.Reason == app.ReasonClusterUnknown:
-		w.e.log.Warn("release is left: the way to its cluster is gone", "app", r.spec.ID.String(), "error", failure.Error())
+		w.e.log.Warn("release is left: the way to its cluster is gone", "app", r.spec.ID, "error", failure.Error())
 		return end(nil)
 	case failure == nil:
 		failure = w.identity(ctx)
 	}
 	if failure != nil && failure.Reason == app.ReasonForbidden {
-		w.e.log.Warn("release is left: its service account is gone", "app", r.spec.ID.String(), "error", failure.Error())
+		w.e.log.Warn("release is left: its service account is gone", "app", r.spec.ID, "error", failure.Error())
 		return end(nil)
 	}
 	if failure == nil {

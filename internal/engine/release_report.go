@@ -94,7 +94,7 @@ func (w *releasing) leave(ctx context.Context, rep app.Report) {
 	defer cancel()
 	rep.Handled, rep.Answered = "", nil
 	if err := w.e.opts.Publish(ctx, rep); err != nil {
-		w.e.log.Warn("status cannot be written", "app", w.spec.ID.String(), "error", err)
+		w.e.log.Warn("status cannot be written", "app", w.spec.ID, "error", err)
 	}
 }
 

@@ -52,7 +52,7 @@ func (w *releasing) watchStorage(ctx context.Context) {
 		return
 	}
 	if err := w.cl.Remember(ctx, []object.Ref{now.current, now.next}); err != nil && ctx.Err() == nil {
-		w.e.log.Warn("what Helm stores cannot be watched", "app", w.spec.ID.String(), "error", err)
+		w.e.log.Warn("what Helm stores cannot be watched", "app", w.spec.ID, "error", err)
 	}
 }
 

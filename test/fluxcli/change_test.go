@@ -32,49 +32,56 @@ func testReconcile(t *testing.T, w *world, c *client) {
 ✔ Kustomization annotated
 ◎ waiting for Kustomization reconciliation
 ✔ applied revision `+long)
-	for _, s := range w.subjects() {
-		for range 2 { // the second time there is nothing to do, and still an answer
-			if err := c.reconcile(s.kind, s.name, false); err != nil {
-				t.Errorf("%s %s: %v\n%s", s.kind.name, s.name, err, w.logged())
-			}
-			is(t, c.printed(), fmt.Sprintf(`
-► annotating %[1]s %[2]s in flux-system namespace
-✔ %[1]s annotated
-◎ waiting for %[1]s reconciliation
-%[3]s`, s.kind.name, s.name, s.done()))
-		}
-	}
-	child := c.in("shop")
-	if err := child.reconcile(kustomization(), "child", false); err != nil {
+	if err := c.reconcile(kustomization(), "packed", true); err != nil {
 		t.Error(err)
 	}
-	if got := child.printed(); !strings.HasSuffix(got, "✔ applied revision "+long+"\n") {
-		t.Errorf("printed\n%s", got)
+	is(t, c.printed(), `
+► annotating OCIRepository packed in flux-system namespace
+✔ OCIRepository annotated
+◎ waiting for OCIRepository reconciliation
+✔ fetched revision `+w.packed+`
+► annotating Kustomization packed in flux-system namespace
+✔ Kustomization annotated
+◎ waiting for Kustomization reconciliation
+✔ applied revision `+w.packed)
+	for _, s := range w.subjects() {
+		at := c.in(s.namespace)
+		for range 2 { // the second time there is nothing to do, and still an answer
+			if err := at.reconcile(s.kind, s.name, false); err != nil {
+				t.Errorf("%s %s: %v\n%s", s.kind.name, s.name, err, w.logged())
+			}
+			is(t, at.printed(), fmt.Sprintf(`
+► annotating %[1]s %[2]s in %[4]s namespace
+✔ %[1]s annotated
+◎ waiting for %[1]s reconciliation
+%[3]s`, s.kind.name, s.name, s.done(), s.namespace))
+		}
 	}
 }
 
 func testSuspend(t *testing.T, w *world, c *client) {
 	for _, s := range w.subjects() {
-		if err := c.suspend(s.kind, s.name); err != nil {
+		at := c.in(s.namespace)
+		if err := at.suspend(s.kind, s.name); err != nil {
 			t.Fatal(err)
 		}
-		is(t, c.printed(), fmt.Sprintf("► suspending %[1]s %[2]s in flux-system namespace\n✔ %[1]s suspended", s.kind.human, s.name))
-		if err := c.table(s.kind, getOptions{name: s.name}); err != nil {
+		is(t, at.printed(), fmt.Sprintf("► suspending %[1]s %[2]s in %[3]s namespace\n✔ %[1]s suspended", s.kind.human, s.name, s.namespace))
+		if err := at.table(s.kind, getOptions{name: s.name}); err != nil {
 			t.Error(err)
 		}
-		is(t, c.printed(), header+"\n"+s.row(true))
-		if err := c.reconcile(s.kind, s.name, false); err == nil || err.Error() != "resource is suspended" {
+		is(t, at.printed(), header+"\n"+s.row(true))
+		if err := at.reconcile(s.kind, s.name, false); err == nil || err.Error() != "resource is suspended" {
 			t.Errorf("reconcile of what is suspended: %v", err)
 		}
-		if err := c.resume(s.kind, s.name); err != nil {
+		if err := at.resume(s.kind, s.name); err != nil {
 			t.Fatalf("%s %s: %v\n%s", s.kind.name, s.name, err, w.logged())
 		}
-		is(t, c.printed(), fmt.Sprintf(`
-► resuming %[1]s %[2]s in flux-system namespace
+		is(t, at.printed(), fmt.Sprintf(`
+► resuming %[1]s %[2]s in %[5]s namespace
 ✔ %[1]s resumed
 ◎ waiting for %[3]s reconciliation
 ✔ %[3]s %[2]s reconciliation completed
-%[4]s`, s.kind.human, s.name, s.kind.name, s.done()))
+%[4]s`, s.kind.human, s.name, s.kind.name, s.done(), s.namespace))
 	}
 }
 
@@ -144,7 +151,7 @@ spec: {url: "https://example.org:port/", interval: 1h}
 	}
 	c.stats()
 	lines := strings.Split(regexp.MustCompile(`(?m)\t[^\t]+$`).ReplaceAllString(strings.TrimSpace(c.printed()), ""), "\n")
-	for _, want := range []string{"RECONCILERS\tRUNNING\tFAILING\tSUSPENDED", "GitRepository\t3\t2\t0", "Kustomization\t3\t1\t0"} {
+	for _, want := range []string{"RECONCILERS\tRUNNING\tFAILING\tSUSPENDED", "GitRepository\t3\t2\t0", "Kustomization\t4\t1\t0"} {
 		if !slices.Contains(lines, want) || len(lines) != 1+len(kinds()) {
 			t.Errorf("no %q in\n%s", want, strings.Join(lines, "\n"))
 		}
@@ -229,13 +236,15 @@ spec: {interval: 1h, path: ./child, prune: true, suspend: true, sourceRef: {kind
 	if err := c.migrate(); err != nil {
 		t.Fatal(err)
 	}
-	got := strings.Split(strings.TrimSpace(c.printed()), "\n")
-	is(t, strings.Join(got, "\n"), `
-✔ GitRepository/flux-system/fleet migrated to version v1
-✔ Kustomization/flux-system/apps migrated to version v1
-✔ Kustomization/flux-system/old migrated to version v1
-✔ Kustomization/shop/child migrated to version v1
-✔ kustomizations.kustomize.toolkit.fluxcd.io migrated to storage version v1`)
+	got := c.printed()
+	for _, s := range w.subjects() {
+		if want := "✔ " + s.kind.name + "/" + s.namespace + "/" + s.name + " migrated to version " + s.kind.resource.Version + "\n"; !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if want := "✔ " + crd + " migrated to storage version v1\n"; strings.Count(got, "storage version") != 1 || !strings.Contains(got, want) {
+		t.Errorf("no %q, or more than that, in\n%s", want, got)
+	}
 	_, u, err := c.get(kustomization(), "old")
 	if err != nil {
 		t.Fatal(err)

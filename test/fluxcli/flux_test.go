@@ -7,15 +7,18 @@ package fluxcli
 import (
 	"context"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"plumb.dev/plumb/internal/sandbox"
 	"plumb.dev/plumb/internal/sandbox/child"
+	"plumb.dev/plumb/internal/sandbox/ociserver"
 	"plumb.dev/plumb/internal/sandbox/sandboxtest"
 	"plumb.dev/plumb/internal/up"
 )
@@ -30,6 +33,8 @@ type world struct {
 	binary  string
 	kubectl string
 	repo    *sandboxtest.Repo
+	oci     string // host of the registry
+	packed  string // revision of what is in it
 	log     string // file with the engine's log
 	http    string // address of the engine
 	flux    *client
@@ -38,7 +43,7 @@ type world struct {
 const tree = `
 -- apps/kustomization.yaml --
 namespace: shop
-resources: [namespace.yaml, web.yaml, reader.yaml, child.yaml]
+resources: [namespace.yaml, web.yaml, reader.yaml, child.yaml, release.yaml]
 -- apps/namespace.yaml --
 apiVersion: v1
 kind: Namespace
@@ -84,6 +89,23 @@ spec:
   path: ./child
   prune: true
   sourceRef: {kind: GitRepository, name: fleet, namespace: flux-system}
+-- apps/release.yaml --
+apiVersion: helm.toolkit.fluxcd.io/v2
+kind: HelmRelease
+metadata: {name: db}
+spec:
+  interval: 1h
+  chart:
+    spec: {chart: ./charts/db, sourceRef: {kind: GitRepository, name: fleet, namespace: flux-system}}
+-- charts/db/Chart.yaml --
+apiVersion: v2
+name: db
+version: 1.0.0
+-- charts/db/templates/settings.yaml --
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: db}
+data: {a: b}
 -- child/settings.yaml --
 apiVersion: v1
 kind: ConfigMap
@@ -119,6 +141,16 @@ spec:
   postBuild:
     substitute: {colour: blue}
     substituteFrom: [{kind: ConfigMap, name: variables}]
+---
+apiVersion: source.toolkit.fluxcd.io/v1
+kind: OCIRepository
+metadata: {name: packed, namespace: flux-system}
+spec: {url: "oci://%[2]s/packed", interval: 1h, insecure: true, ref: {tag: v1}}
+---
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: packed, namespace: flux-system}
+spec: {interval: 1h, path: ./, prune: true, dependsOn: [{name: apps}], sourceRef: {kind: OCIRepository, name: packed}}
 `
 
 // begin brings it all up. The test is over when it fails.
@@ -135,8 +167,26 @@ func begin(t *testing.T) *world {
 	w.run("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
 	w.repo = sandboxtest.NewRepo(t, sandboxtest.Git(t), "fleet").WriteArchive(tree)
 	w.repo.Push("one")
+	w.pack()
 	w.serve(filepath.Join(dir, "cache"))
 	return w
+}
+
+// pack pushes an artifact to a registry, as flux push artifact does.
+func (w *world) pack() {
+	w.t.Helper()
+	server := httptest.NewServer(ociserver.New())
+	w.t.Cleanup(server.Close)
+	w.oci = ociserver.Host(server.URL)
+	layer, err := ociserver.Archive(fstest.MapFS{"cm.yaml": {Data: []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: packed, namespace: shop}\n")}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	digest, err := ociserver.Client{}.Push(w.t.Context(), w.oci+"/packed:v1", ociserver.Artifact{Layers: []ociserver.Layer{{Data: layer}}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.packed = "v1@" + digest
 }
 
 // serve runs the engine. The pods of the installation only say that they run.
@@ -208,20 +258,23 @@ func (w *world) ready(c *client, names ...string) {
 }
 
 // subject is a resource that is well, and what the command shows of it. One of a
-// kind that comes to be served is one more line in subjects, and a manifest in
-// resources.
+// kind that comes to be served is one more line in subjects, and a manifest.
 type subject struct {
 	kind              kind
-	name              string
+	namespace, name   string
 	revision, message string // of kind.cells and condition Ready, in full
 }
 
-// subjects are the resources in flux-system, by the latest commit.
+// subjects are the resources by the latest commit, in the order of a list.
 func (w *world) subjects() []subject {
 	head, _ := w.revision()
 	return []subject{
-		{gitRepository(), "fleet", head, "stored artifact for revision '" + head + "'"},
-		{kustomization(), "apps", head, "Applied revision: " + head},
+		{gitRepository(), "flux-system", "fleet", head, "stored artifact for revision '" + head + "'"},
+		{ociRepository(), "flux-system", "packed", w.packed, "stored artifact for digest '" + w.packed + "'"},
+		{kustomization(), "flux-system", "apps", head, "Applied revision: " + head},
+		{kustomization(), "flux-system", "packed", w.packed, "Applied revision: " + w.packed},
+		{kustomization(), "shop", "child", head, "Applied revision: " + head},
+		{helmRelease(), "shop", "db", "1.0.0", "Helm install succeeded for release shop/db.v1 with chart db@1.0.0"},
 	}
 }
 
@@ -251,8 +304,8 @@ func is(t *testing.T, got, want string) {
 // TestFlux runs the commands, one after the other, on one installation.
 func TestFlux(t *testing.T) {
 	w := begin(t)
-	w.apply(fmt.Sprintf(resources, w.repo.URL))
-	w.ready(w.flux, "apps")
+	w.apply(fmt.Sprintf(resources, w.repo.URL, w.oci))
+	w.ready(w.flux, "apps", "packed")
 	w.ready(w.flux.in("shop"), "child")
 	for _, test := range []struct {
 		name string

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"plumb.dev/plumb/api"
+	"plumb.dev/plumb/internal/controller"
 	"plumb.dev/plumb/internal/dialect/flux"
 )
 
@@ -78,22 +79,28 @@ func (c *Cluster) Define(ctx context.Context, dryRun bool) (changed []string, er
 	}
 }
 
-// Forget removes what Plumb keeps in the statuses of apps and sources for
-// itself, and tells of how many it did. What Flux finds then is what it writes
-// itself.
+// Forget removes from the statuses of apps and sources what only Plumb reads,
+// and the artifacts that were to be had of Plumb alone: Flux makes its own, and
+// waits for them, where it would give up for long on one that is not there. It
+// tells of how many resources it did.
 func (c *Cluster) Forget(ctx context.Context) (int, error) {
-	patch, err := json.Marshal(map[string]any{"status": map[string]any{"plumb": nil}})
+	patch, err := json.Marshal(map[string]any{"status": map[string]any{"plumb": nil, "artifact": nil}})
 	if err != nil {
 		return 0, err
 	}
 	done := 0
 	for _, k := range kinds() {
+		if !controller.Serves(k.resource.GroupResource()) {
+			continue
+		}
 		items, err := c.list(ctx, k.resource)
 		if err != nil {
 			return done, fmt.Errorf("%s: %w", k.resource.GroupResource(), err)
 		}
 		for _, u := range items {
-			if _, found, _ := unstructured.NestedFieldNoCopy(u.Object, "status", "plumb"); !found {
+			_, own, _ := unstructured.NestedFieldNoCopy(u.Object, "status", "plumb")
+			_, artifact, _ := unstructured.NestedFieldNoCopy(u.Object, "status", "artifact")
+			if !own && !artifact {
 				continue
 			}
 			_, err := c.dynamic.Resource(k.resource).Namespace(u.GetNamespace()).Patch(ctx, u.GetName(), types.MergePatchType, patch,

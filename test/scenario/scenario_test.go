@@ -367,11 +367,6 @@ func await(ts *testscript.TestScript, resource, path, want string, absent bool) 
 	defer cancel()
 	namespace, name := namespaced(ts, name)
 	api := client.Resource(gvr).Namespace(namespace)
-	w, err := api.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
-	if err != nil {
-		return err
-	}
-	defer w.Stop()
 	last := "no such object"
 	seen := map[string]any{}
 	check := func(u *unstructured.Unstructured) bool {
@@ -380,24 +375,45 @@ func await(ts *testscript.TestScript, resource, path, want string, absent bool) 
 		last = field(u, path)
 		return strings.Contains(last, want) != absent
 	}
-	if u, err := api.Get(ctx, name, metav1.GetOptions{}); err == nil && check(u) {
-		return nil
-	}
 	for {
-		select {
-		case ev, ok := <-w.ResultChan():
-			if !ok {
-				return fmt.Errorf("watch of %s ended", resource)
-			}
-			if u, is := ev.Object.(*unstructured.Unstructured); is && ev.Type != "DELETED" && check(u) {
-				return nil
-			}
-		case <-ctx.Done():
+		found, err := once(ctx, api, name, check)
+		switch {
+		case found:
+			return nil
+		case ctx.Err() != nil:
 			data, err := yaml.Marshal(object.Redact(seen))
 			if err != nil {
 				return err
 			}
 			return fmt.Errorf("%s: %s is %q, wanted %q (absent: %v)\n%s", resource, path, last, want, absent, data)
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// once follows an object until check says so, or the watch ends, as it does when
+// a definition is replaced.
+func once(ctx context.Context, api dynamic.ResourceInterface, name string, check func(*unstructured.Unstructured) bool) (bool, error) {
+	w, err := api.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+	if err != nil {
+		return false, err
+	}
+	defer w.Stop()
+	if u, err := api.Get(ctx, name, metav1.GetOptions{}); err == nil && check(u) {
+		return true, nil
+	}
+	for {
+		select {
+		case ev, open := <-w.ResultChan():
+			if !open {
+				return false, nil
+			}
+			if u, is := ev.Object.(*unstructured.Unstructured); is && ev.Type != "DELETED" && check(u) {
+				return true, nil
+			}
+		case <-ctx.Done():
+			return false, nil
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -18,7 +19,21 @@ import (
 // its own, $KUBECONFIG and what `cluster` adds, and runs Plumb as a process
 // where a real cluster would run the container: pods of the sandbox run
 // nothing.
-func TestTakeover(t *testing.T) {
+func TestTakeover(t *testing.T) { takeovers(t, "testdata/takeover", "") }
+
+// TestRealFlux runs scripts with Flux's own controllers, which
+// testdata/realflux/build.sh builds, as processes.
+func TestRealFlux(t *testing.T) {
+	dir := os.Getenv("PLUMB_TEST_FLUX")
+	if dir == "" {
+		t.Skip("PLUMB_TEST_FLUX names no directory with Flux's controllers")
+	}
+	takeovers(t, "testdata/realflux", dir)
+}
+
+// takeovers runs the scripts of a directory; those of Flux's own controllers
+// are in controllers.
+func takeovers(t *testing.T, dir, controllers string) {
 	kubectl, plumb, git := sandboxtest.Kubectl(t), sandboxtest.Binary(t), sandboxtest.Git(t)
 	flux, err := filepath.Abs("testdata/flux-installed")
 	if err != nil {
@@ -27,15 +42,20 @@ func TestTakeover(t *testing.T) {
 	bin := t.TempDir()
 	link(t, kubectl, filepath.Join(bin, "kubectl"))
 	link(t, plumb, filepath.Join(bin, "plumb"))
+	for _, name := range []string{"source-controller", "kustomize-controller"} {
+		if controllers != "" {
+			link(t, filepath.Join(controllers, name), filepath.Join(bin, name))
+		}
+	}
 	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/takeover",
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			name := strings.TrimPrefix(filepath.Base(env.WorkDir), "script-")
-			dir := sandboxtest.Dir(t)
+			data := sandboxtest.Dir(t)
 			start := func(name string) (string, error) {
-				cluster, err := sandboxtest.Launch(sandbox.Options{Executable: plumb, Dir: filepath.Join(dir, name)})
+				cluster, err := sandboxtest.Launch(sandbox.Options{Executable: plumb, Dir: filepath.Join(data, name)})
 				if err != nil {
 					return "", err
 				}
@@ -64,6 +84,15 @@ func TestTakeover(t *testing.T) {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("FLUX", flux)
 			env.Setenv("WITHIN", identities)
+			env.Setenv("CRDS", filepath.Join(controllers, "crds.yaml"))
+			free, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			env.Setenv("STORAGE", free.Addr().String())
+			if err := free.Close(); err != nil {
+				return err
+			}
 			for _, kv := range sandboxtest.GitEnvironment() {
 				if k, v, ok := strings.Cut(kv, "="); ok && strings.HasPrefix(k, "GIT_") {
 					env.Setenv(k, v)

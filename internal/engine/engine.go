@@ -201,7 +201,7 @@ type state struct {
 	differs map[object.Ref]bool
 	unowned bool
 	untold  []app.ReleaseResult // of actions that no status tells of yet
-	read    inputs // what the last full run rendered from
+	read    inputs              // what the last full run rendered from
 	// waitingSince is when the first wait for health of this revision began.
 	waitingFor   string
 	waitingSince time.Time

@@ -97,7 +97,7 @@ func (s *Store) externalUpstream(src app.Source, _ []Part) (Upstream, error) {
 	if err != nil {
 		return nil, err
 	}
-	return external.Open(src, transport)
+	return external.Open(src, transport, s.opt.Dir)
 }
 
 // excludedObjects tells which objects of a bucket a source leaves out, given

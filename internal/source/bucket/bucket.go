@@ -85,6 +85,9 @@ type Bucket struct {
 // Open says where the objects of a source are; src.Bucket must be set. It
 // makes no request.
 func (c *Client) Open(src app.Source) (*Bucket, error) {
+	if f := src.Auth.Refusal(src.URL); f != nil {
+		return nil, f
+	}
 	base, err := url.Parse(src.URL)
 	if err != nil || base.Host == "" || base.Path != "" || base.RawQuery != "" {
 		f := app.Fail(app.StageFetch, app.ReasonInvalidSpec, "the endpoint %q is not the address of a host", src.URL).

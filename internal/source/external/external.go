@@ -38,14 +38,15 @@ const (
 type Artifact struct {
 	spec      app.External
 	transport http.RoundTripper
+	scratch   string
 	algorithm func() hash.Hash
 	digest    string // hexadecimal
 }
 
-// Open reads what is told of an artifact; src.External must be set. It makes
-// no request.
-func Open(src app.Source, transport http.RoundTripper) (*Artifact, error) {
-	a := &Artifact{spec: *src.External, transport: transport}
+// Open reads what is told of an artifact; src.External must be set. It makes no
+// request. Files are kept in scratch while they are read.
+func Open(src app.Source, transport http.RoundTripper, scratch string) (*Artifact, error) {
+	a := &Artifact{spec: *src.External, transport: transport, scratch: scratch}
 	if a.spec.URL == "" || a.spec.Digest == "" {
 		return nil, app.Fail(app.StageFetch, app.ReasonSourceNotReady, "source %s is not ready, artifact not found", src.External.ID).
 			WithHint("nothing needs to be done if the controller that makes it is at work")
@@ -98,7 +99,7 @@ func (a *Artifact) Bring(ctx context.Context, rev app.Revision, into *objects.Bu
 	if rev.ID() != a.digest {
 		return app.Fail(app.StageFetch, app.ReasonSourceLost, "%s: the artifact %s is not told of any more", a, rev.ID())
 	}
-	file, err := os.CreateTemp("", "plumb-artifact-*")
+	file, err := os.CreateTemp(a.scratch, "artifact-*")
 	if err != nil {
 		return app.AsFailure(err, app.StageFetch)
 	}

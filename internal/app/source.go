@@ -47,6 +47,10 @@ type Source struct {
 	// HelmRepository or HelmChart is set if the source is one.
 	HelmRepository *HelmRepository
 	HelmChart      *HelmChart
+	// Bucket is set if the source is objects of an S3-compatible store.
+	Bucket *Bucket
+	// External is set if the source is an artifact of someone else.
+	External *External
 	// Uses are the sources that this one is made of: it is looked at when one
 	// of them moves.
 	Uses []SourceID

@@ -81,6 +81,15 @@ func kinds() []kind {
 			suspendedBy: "spec.suspend",
 		},
 		{
+			name:        flux.KindBucket,
+			resource:    schema.GroupVersionResource{Group: flux.SourceGroup, Version: "v1", Resource: "buckets"},
+			words:       []string{"bucket", "buckets"},
+			source:      flux.ViewSource,
+			refresh:     flux.RefreshPatch,
+			suspend:     flux.SuspendPatch,
+			suspendedBy: "spec.suspend",
+		},
+		{
 			name:        flux.KindHelmRepository,
 			resource:    schema.GroupVersionResource{Group: flux.SourceGroup, Version: "v1", Resource: "helmrepositories"},
 			words:       []string{"helmrepository", "helmrepositories", "helmrepo"},

@@ -74,7 +74,7 @@ func (c *Controller) setSource(k sourceKind, u *unstructured.Unstructured) {
 	if u.GetDeletionTimestamp() != nil {
 		// Nothing is stored that would have to be cleaned up; the finalizer is
 		// one that Flux left.
-		if ours && slices.Contains(u.GetFinalizers(), flux.Finalizer) {
+		if ours && !flux.Foreign(k.Kind) && slices.Contains(u.GetFinalizers(), flux.Finalizer) {
 			if err := c.setFinalizer(c.ctx, k.resource, u, flux.Finalizer, false); err != nil {
 				c.log.Warn("finalizer cannot be removed", "source", id, "error", err)
 				c.again(k.resource, u, func(u *unstructured.Unstructured) { c.setSource(k, u) })
@@ -216,7 +216,7 @@ func (c *Controller) drop(id app.SourceID) {
 // PublishSource writes what the engine found of a source.
 func (c *Controller) PublishSource(ctx context.Context, r app.SourceReport) error {
 	k, ok := sourceKindOf(r.ID.Kind)
-	if !ok {
+	if !ok || flux.Foreign(k.Kind) {
 		return nil
 	}
 	unlock := c.lock(k.resource, r.ID.Namespace, r.ID.Name)

@@ -139,7 +139,7 @@ func (s *sourceLoop) pause(d time.Duration) bool {
 // pack gives a report its artifact. It stops when there is a newer report.
 func (s *sourceLoop) pack(report *app.SourceReport, now sourceNow) (failure *app.Failure, newer bool) {
 	store := s.e.opts.Archives
-	if store == nil || report.Artifact != nil || report.Revision.IsZero() || now.repo == nil {
+	if store == nil || report.Artifact != nil || now.of.External != nil || report.Revision.IsZero() || now.repo == nil {
 		return nil, false
 	}
 	content, err := now.content(report.Revision)
@@ -191,7 +191,7 @@ var ErrNoArtifact = errors.New("there is no such artifact")
 func (e *Engine) Artifact(ctx context.Context, id app.SourceID, file string) (*os.File, app.Artifact, error) {
 	store := e.opts.Archives
 	now, there := e.current(id)
-	if store == nil || !there {
+	if store == nil || !there || now.of.External != nil {
 		return nil, app.Artifact{}, ErrNoArtifact
 	}
 	if f, a, ok := store.Get(id, file); ok {

@@ -31,6 +31,7 @@ import (
 	"time"
 
 	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/source/bucket"
 	"plumb.dev/plumb/internal/source/giturl"
 	"plumb.dev/plumb/internal/source/helmrepo"
 	"plumb.dev/plumb/internal/source/objects"
@@ -63,11 +64,12 @@ type Options struct {
 // Store is the Git repositories that are fetched. Its methods may be called
 // at once.
 type Store struct {
-	opt    Options
-	dialer *remote.Dialer
-	oci    *oci.Client
-	cache  *objects.Cache
-	helm   *helmrepo.Client
+	opt     Options
+	dialer  *remote.Dialer
+	oci     *oci.Client
+	cache   *objects.Cache
+	helm    *helmrepo.Client
+	buckets *bucket.Client
 
 	mu    sync.Mutex
 	repos map[string]*Repo // by directory name
@@ -83,12 +85,13 @@ func Open(opt Options) *Store {
 	}
 	dialer := remote.NewDialer(remote.Options{Local: opt.Local, Proxy: opt.Proxy, Scratch: opt.Dir, Now: opt.Now})
 	return &Store{
-		opt:    opt,
-		dialer: dialer,
-		oci:    oci.NewClient(oci.Options{Transport: dialer.Transport}),
-		helm:   helmrepo.NewClient(dialer, opt.Dir),
-		cache:  objects.NewCache(opt.CacheBytes),
-		repos:  map[string]*Repo{},
+		opt:     opt,
+		dialer:  dialer,
+		oci:     oci.NewClient(oci.Options{Transport: dialer.Transport}),
+		helm:    helmrepo.NewClient(dialer, opt.Dir),
+		cache:   objects.NewCache(opt.CacheBytes),
+		repos:   map[string]*Repo{},
+		buckets: bucket.NewClient(bucket.Options{Transport: dialer.Transport, Excluded: excludedObjects, IgnoreFile: ignoreFile, Now: opt.Now}),
 	}
 }
 

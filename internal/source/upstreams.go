@@ -4,8 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"io/fs"
 
 	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/source/external"
 	"plumb.dev/plumb/internal/source/remote"
 )
 
@@ -26,6 +28,8 @@ func upstreamKinds() []upstreamKind {
 		{func(src app.Source) any { return some(src.OCI) }, (*Store).ociUpstream},
 		{func(src app.Source) any { return some(src.HelmRepository) }, (*Store).helmIndex},
 		{func(src app.Source) any { return some(src.HelmChart) }, (*Store).helmChart},
+		{func(src app.Source) any { return some(src.Bucket) }, (*Store).bucketUpstream},
+		{func(src app.Source) any { return externalID(src) }, (*Store).externalUpstream},
 	}
 }
 
@@ -74,3 +78,54 @@ func importName(src app.Source) string {
 }
 
 func (s *Store) ociUpstream(src app.Source, _ []Part) (Upstream, error) { return s.oci.Open(src) }
+
+func (s *Store) bucketUpstream(src app.Source, _ []Part) (Upstream, error) {
+	return s.buckets.Open(src)
+}
+
+// externalID: the digest names the content, so that nothing but who tells of
+// it decides where it is kept.
+func externalID(src app.Source) any {
+	if src.External == nil {
+		return nil
+	}
+	return src.External.ID
+}
+
+func (s *Store) externalUpstream(src app.Source, _ []Part) (Upstream, error) {
+	transport, err := s.dialer.Transport(app.Credentials{})
+	if err != nil {
+		return nil, err
+	}
+	return external.Open(src, transport, s.opt.Dir)
+}
+
+// excludedObjects tells which objects of a bucket a source leaves out, given
+// its .sourceignore files.
+func excludedObjects(src app.Source, files map[string][]byte) func(key string) (bool, error) {
+	if !src.UseIgnore {
+		return func(string) (bool, error) { return false, nil }
+	}
+	content := readable{}
+	for name, data := range files {
+		content[name] = data
+	}
+	x := Exclude(content, src.Ignore).(*excluded)
+	return func(key string) (bool, error) { return x.hides(key, false) }
+}
+
+// readable is a file system of a few files that can only be read whole.
+type readable map[string][]byte
+
+func (m readable) Open(name string) (fs.File, error) {
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+}
+
+// ReadFile implements fs.ReadFileFS.
+func (m readable) ReadFile(name string) ([]byte, error) {
+	data, ok := m[name]
+	if !ok {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: fs.ErrNotExist}
+	}
+	return data, nil
+}

@@ -54,6 +54,17 @@ func describe(t testing.TB, u *unstructured.Unstructured) string {
 		for _, use := range ociRepositorySecrets(u) {
 			fmt.Fprintf(&out, "secret: %s\n", use.Name)
 		}
+	case KindBucket:
+		var source app.Source
+		source, warnings, failure = DecodeBucket(u)
+		print(&out, "", reflect.ValueOf(source))
+		for _, use := range bucketSecrets(u) {
+			fmt.Fprintf(&out, "secret: %s\n", use.Name)
+		}
+	case KindExternalArtifact:
+		var source app.Source
+		source, warnings, failure = DecodeExternalArtifact(u)
+		print(&out, "", reflect.ValueOf(source))
 	case KindKustomization:
 		spec := DecodeKustomization(u)
 		warnings, failure = spec.Warnings, spec.Invalid

@@ -50,6 +50,7 @@ func ociRepositoryWords(r app.SourceReport) sourceWords {
 			}
 			return message
 		},
+		latest:  true,
 		reasons: ociRepositoryReasons(),
 	}
 }

@@ -262,9 +262,6 @@ func kustomizationFailure(spec kustomizationSpec) *app.Failure {
 	ref := spec.SourceRef
 	switch {
 	case slices.Contains(deliverable(), ref.Kind):
-	case slices.Contains([]string{"Bucket", "ExternalArtifact"}, ref.Kind):
-		return unsupported("spec.sourceRef.kind: %s is not supported yet", ref.Kind).
-			WithHint("deliver from a GitRepository")
 	case ref.Kind == "":
 		return invalid("spec.sourceRef.kind is missing").WithHint("set it to GitRepository")
 	default:

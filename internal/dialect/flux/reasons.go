@@ -67,7 +67,6 @@ func helmReleaseReasons() []translation {
 // gitRepositoryReasons is the table for GitRepositories.
 func gitRepositoryReasons() []translation {
 	return []translation{
-		{app.StageArchive, "", outcome{"ArchiveOperationFailed", false}},
 		{app.StageFetch, app.ReasonInvalidSpec, outcome{"URLInvalid", true}},
 		{"", app.ReasonInvalidSpec, outcome{"InvalidSpec", true}},
 		{"", app.ReasonUnsupported, outcome{"Unsupported", true}},
@@ -88,6 +87,9 @@ func gitRepositoryReasons() []translation {
 }
 
 func translate(table []translation, f *app.Failure) outcome {
+	if f.Stage == app.StageArchive { // of any kind of source
+		return outcome{reason: "ArchiveOperationFailed"}
+	}
 	for _, row := range table {
 		if (row.stage == "" || row.stage == f.Stage) && (row.reason == "" || row.reason == f.Reason) {
 			return row.means

@@ -41,6 +41,8 @@ func SourceKinds() []SourceKind {
 	return []SourceKind{
 		{KindGitRepository, "gitrepositories", DecodeGitRepository, gitRepositorySecrets, EncodeGitRepository, GitRepositoryEvents},
 		{KindOCIRepository, "ocirepositories", DecodeOCIRepository, ociRepositorySecrets, EncodeOCIRepository, OCIRepositoryEvents},
+		{KindBucket, "buckets", DecodeBucket, bucketSecrets, EncodeBucket, BucketEvents},
+		{KindExternalArtifact, "externalartifacts", DecodeExternalArtifact, externalArtifactSecrets, EncodeExternalArtifact, ExternalArtifactEvents},
 		{KindHelmRepository, "helmrepositories", DecodeHelmRepository, helmRepositorySecrets, EncodeHelmRepository, HelmRepositoryEvents},
 		{KindHelmChart, "helmcharts", DecodeHelmChart, helmChartSecrets, EncodeHelmChart, HelmChartEvents},
 	}
@@ -51,5 +53,7 @@ func deliverable() []string {
 	return []string{
 		KindGitRepository,
 		KindOCIRepository,
+		KindBucket,
+		KindExternalArtifact,
 	}
 }

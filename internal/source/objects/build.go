@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -36,6 +37,7 @@ type Build struct {
 	root  buildDir
 	files int
 	bytes int64
+	note  []byte // for the next build; nil: what was noted stays
 }
 
 // buildDir is a directory in the making: its entries by name.
@@ -67,14 +69,20 @@ func (b *Build) Close() {
 // the path already is replaced. The errors for a path that is none, for too
 // many files and too much content say so.
 func (b *Build) File(name string, executable bool, r io.Reader) error {
+	_, err := b.FileID(name, executable, r)
+	return err
+}
+
+// FileID is File, and gives the id of the file's object.
+func (b *Build) FileID(name string, executable bool, r io.Reader) (plumbing.Hash, error) {
 	var data bytes.Buffer
 	room := min(b.store.limit.Object, b.store.limit.Pack-b.bytes)
 	n, err := io.Copy(&data, io.LimitReader(r, room+1))
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return plumbing.ZeroHash, fmt.Errorf("%s: %w", name, err)
 	}
 	if n > room {
-		return fmt.Errorf("%s: %w: a file may have %d bytes, all files together %d", name, ErrTooLarge, b.store.limit.Object, b.store.limit.Pack)
+		return plumbing.ZeroHash, fmt.Errorf("%s: %w: a file may have %d bytes, all files together %d", name, ErrTooLarge, b.store.limit.Object, b.store.limit.Pack)
 	}
 	mode := "100644"
 	if executable {
@@ -84,7 +92,36 @@ func (b *Build) File(name string, executable bool, r io.Reader) error {
 }
 
 // Link takes in a symbolic link. Where it may lead is for readers to say.
-func (b *Build) Link(name, target string) error { return b.entry(name, "120000", []byte(target)) }
+func (b *Build) Link(name, target string) error {
+	_, err := b.entry(name, "120000", []byte(target))
+	return err
+}
+
+// Blob takes in a file that the store has, by its object, and reports whether
+// it has it.
+func (b *Build) Blob(name string, id plumbing.Hash) (bool, error) {
+	kind, size, err := b.store.Stat(id)
+	if err != nil || kind != plumbing.BlobObject {
+		return false, nil
+	}
+	return true, b.place(name, "100644", id, size)
+}
+
+// noteFile has what SetNote was given.
+const noteFile = "note"
+
+// Note is what the last build that was committed had noted; nil if there is
+// nothing, or it was lost.
+func (b *Build) Note() []byte {
+	data, err := os.ReadFile(filepath.Join(b.store.root, noteFile))
+	if err != nil {
+		return nil
+	}
+	return data
+}
+
+// SetNote leaves a note for the next build.
+func (b *Build) SetNote(data []byte) { b.note = data }
 
 // Files takes in all of a file system below a directory.
 func (b *Build) Files(ctx context.Context, at string, files fs.FS) error {
@@ -121,17 +158,34 @@ func (b *Build) Files(ctx context.Context, at string, files fs.FS) error {
 	})
 }
 
-func (b *Build) entry(name, mode string, data []byte) error {
+func (b *Build) entry(name, mode string, data []byte) (plumbing.Hash, error) {
+	if err := b.check(name); err != nil {
+		return plumbing.ZeroHash, err
+	}
+	id, err := b.add(plumbing.BlobObject, data)
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	return id, b.place(name, mode, id, int64(len(data)))
+}
+
+func (b *Build) check(name string) error {
 	if !fs.ValidPath(name) || name == "." || strings.ContainsRune(name, 0) {
 		return fmt.Errorf("%q is no path of a file", name)
+	}
+	return nil
+}
+
+// place puts an object of a size at a path.
+func (b *Build) place(name, mode string, id plumbing.Hash, size int64) error {
+	if err := b.check(name); err != nil {
+		return err
 	}
 	if b.files++; b.files > maxBuildFiles {
 		return fmt.Errorf("%w: more than %d files", ErrTooLarge, maxBuildFiles)
 	}
-	b.bytes += int64(len(data))
-	id, err := b.add(plumbing.BlobObject, data)
-	if err != nil {
-		return err
+	if b.bytes += size; b.bytes > b.store.limit.Pack {
+		return fmt.Errorf("%w: all files together may have %d bytes", ErrTooLarge, b.store.limit.Pack)
 	}
 	dir, base, err := b.parent(name)
 	if err != nil {
@@ -168,14 +222,21 @@ func (b *Build) Commit(ctx context.Context, message string, when time.Time) (plu
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
-	if b.count == 0 {
-		return id, nil // all of it was there
+	if b.count > 0 { // otherwise all of it was there
+		pack, err := b.pack()
+		if err != nil {
+			return plumbing.ZeroHash, err
+		}
+		if err := b.store.Install(ctx, pack); err != nil {
+			return plumbing.ZeroHash, err
+		}
 	}
-	pack, err := b.pack()
-	if err != nil {
-		return plumbing.ZeroHash, err
+	if b.note != nil {
+		if err := WriteFile(filepath.Join(b.store.root, noteFile), b.note); err != nil {
+			return plumbing.ZeroHash, err
+		}
 	}
-	return id, b.store.Install(ctx, pack)
+	return id, nil
 }
 
 func (b *Build) tree(dir buildDir) (plumbing.Hash, error) {

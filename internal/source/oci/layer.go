@@ -188,3 +188,9 @@ func unpack(ctx context.Context, from io.Reader, limits Limits, into *objects.Bu
 	}
 	return untar(ctx, r, limits, into)
 }
+
+// Unpack writes the files of a .tar, or .tar.gz, file that comes from elsewhere
+// into a build, within the limits of a layer.
+func Unpack(ctx context.Context, from io.Reader, into *objects.Build) error {
+	return unpack(ctx, from, Limits{}.withDefaults(), into)
+}

@@ -1,0 +1,44 @@
+package flux
+
+import (
+	"maps"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"plumb.dev/plumb/internal/app"
+)
+
+// externalInterval is the longest wait between tries to fetch an artifact;
+// what is told of it is acted on at once.
+const externalInterval = time.Hour
+
+// Foreign reports whether the resources of a kind are someone else's: Plumb
+// reads them, and writes nothing to them.
+func Foreign(kind string) bool { return kind == KindExternalArtifact }
+
+// DecodeExternalArtifact is SourceKind.Decode. What is delivered stands in the
+// status, which the controller that makes the artifact writes.
+func DecodeExternalArtifact(u *unstructured.Unstructured) (app.Source, []app.Warning, *app.Failure) {
+	id := app.SourceID{Kind: KindExternalArtifact, Namespace: u.GetNamespace(), Name: u.GetName()}
+	artifact := section(u.Object, "status", "artifact")
+	return app.Source{
+		ID:         id,
+		Generation: u.GetGeneration(),
+		External:   &app.External{ID: id, URL: text(artifact, "url"), Digest: text(artifact, "digest"), Revision: text(artifact, "revision")},
+		Interval:   externalInterval,
+		Timeout:    defaultFetchTimeout,
+		Request:    u.GetAnnotations()[RequestedAt],
+	}, nil, nil
+}
+
+func externalArtifactSecrets(*unstructured.Unstructured) []SecretUse { return nil }
+
+// EncodeExternalArtifact is SourceKind.Encode: the status stays what it is.
+func EncodeExternalArtifact(_ app.SourceReport, _ []app.Warning, old map[string]any) map[string]any {
+	return maps.Clone(orEmpty(old))
+}
+
+// ExternalArtifactEvents is SourceKind.Events: what goes wrong is told of by
+// who reads the artifact.
+func ExternalArtifactEvents(app.SourceReport, []app.Warning, map[string]any) []app.Event { return nil }

@@ -322,7 +322,7 @@ func (a *state) acts(now bool) {
 // cannot be noted is not done.
 func (w *releasing) announce(ctx context.Context, action app.ReleaseAction) *app.Failure {
 	in := w.in
-	in.Now = time.Now()
+	in.Now, in.Plan = time.Now(), w.drift.plan
 	rep := report.Running(in, nil)
 	rep.Records = w.records
 	w.out.Running, w.out.Memory = action, w.now.Memory

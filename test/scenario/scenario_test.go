@@ -54,6 +54,12 @@ func TestTenancy(t *testing.T) {
 	scenarios(t, "testdata/tenancy", server.Options{Tenancy: flux.Tenancy{NoCrossNamespaceRefs: true, DefaultServiceAccount: "deployer"}})
 }
 
+// TestStockHelm runs scripts with a stock helm at hand.
+func TestStockHelm(t *testing.T) {
+	t.Setenv("PATH", os.Getenv("PATH")+string(os.PathListSeparator)+filepath.Dir(sandboxtest.Helm(t)))
+	scenarios(t, "testdata/stock-helm", server.Options{})
+}
+
 // scenarios runs the scripts of a directory with an engine as opts say.
 func scenarios(t *testing.T, dir string, opts server.Options) {
 	cluster := sandboxtest.Cluster(t)

@@ -14,8 +14,9 @@ func HelmReleaseEvents(r app.Report, spec app.Spec, old map[string]any) []app.Ev
 	acted := false
 	if rel := r.Release; rel != nil {
 		for _, result := range rel.Results {
+			acted = true
 			if e, ok := resultEvent(result); ok {
-				out, acted = append(out, e), true
+				out = append(out, e)
 			}
 		}
 		out = append(out, driftEvents(r, before)...)

@@ -34,6 +34,9 @@ type HelmChart struct {
 	// chart. Otherwise what has the same version counts as the same, whatever
 	// changed in it. It means nothing with a Helm repository.
 	ByRevision bool
+	// Verify, if set, lets only a chart count that is signed. It is for OCI
+	// registries.
+	Verify *OCIVerification
 	// Generation of the resource that asks: the chart is made anew with it.
 	Generation int64
 }

@@ -32,7 +32,7 @@ type OCIVerification struct {
 
 // Verifies reports whether only signed content of s counts.
 func (s Source) Verifies() bool {
-	return s.Verify != nil || s.OCI != nil && s.OCI.Verify != nil
+	return s.Verify != nil || s.OCI != nil && s.OCI.Verify != nil || s.HelmChart != nil && s.HelmChart.Verify != nil
 }
 
 // OCILayerFile is the one file of an artifact whose layer is not unpacked.

@@ -132,6 +132,9 @@ func failedFetch(words sourceWords, r app.SourceReport, status map[string]any, c
 		}
 	}
 	conds.set(kind, failedStatus(kind), means.reason, message)
+	if kind != condSourceVerified && failedCondition(r.Failure) == condSourceVerified {
+		conds.set(condSourceVerified, "False", "VerificationError", message)
+	}
 	if means.stalled {
 		conds.set(condStalled, "True", means.reason, message)
 		conds.drop(condReconciling)

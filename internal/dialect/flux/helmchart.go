@@ -70,6 +70,9 @@ func DecodeHelmChart(u *unstructured.Unstructured) (app.Source, []app.Warning, *
 	if !published || chart.Packs() {
 		chart.Generation = source.Generation
 	}
+	if spec.Verify != nil {
+		chart.Verify = &app.OCIVerification{Missing: "no public keys were read"}
+	}
 	*source.HelmChart = chart
 	warn := func(when bool, field, message string) {
 		if when {
@@ -78,6 +81,9 @@ func DecodeHelmChart(u *unstructured.Unstructured) (app.Source, []app.Warning, *
 	}
 	warn(spec.AccessFrom != nil, "accessFrom", "has no effect, as in Flux")
 	warn(!published && spec.Version != "" && spec.Version != "*", "version", "has no effect with a "+spec.SourceRef.Kind+": the chart that is there is taken")
+	if v := spec.Verify; v != nil && v.SecretRef != nil {
+		warn(len(v.Identity) > 0, "verify.matchOIDCIdentity", "has no effect beside secretRef: the keys alone decide, as in Flux")
+	}
 	warn(published && spec.ReconcileStrategy == "Revision", "reconcileStrategy", "has no effect with a HelmRepository")
 	return source, warnings, helmChartFailure(spec)
 }
@@ -100,9 +106,24 @@ func helmChartFailure(spec helmChartSpec) *app.Failure {
 		return invalid("spec.sourceRef.apiVersion is %q", ref.APIVersion).WithHint("leave it out")
 	case spec.ReconcileStrategy != "" && spec.ReconcileStrategy != "ChartVersion" && spec.ReconcileStrategy != "Revision":
 		return invalid("spec.reconcileStrategy is %q", spec.ReconcileStrategy).WithHint("set it to ChartVersion or Revision")
-	case spec.Verify != nil:
-		return app.Fail(app.StageSpec, app.ReasonUnsupported, "spec.verify is not supported yet").
-			WithHint("remove it to deliver charts without checking their signature")
+	}
+	return chartVerifyFailure(spec)
+}
+
+// chartVerifyFailure refuses to trust what cannot be verified.
+func chartVerifyFailure(spec helmChartSpec) *app.Failure {
+	v := spec.Verify
+	switch {
+	case v == nil:
+		return nil
+	case v.Provider == "notation":
+		return app.Fail(app.StageSpec, app.ReasonUnsupported, "spec.verify.provider: signatures of notation cannot be verified").
+			WithHint("sign with cosign and a key, or remove verify to deliver whatever the registry has")
+	case v.Provider != "" && v.Provider != "cosign":
+		return app.Fail(app.StageSpec, app.ReasonInvalidSpec, "spec.verify.provider: %q is no provider", v.Provider).WithHint("set it to cosign")
+	case v.SecretRef == nil || v.SecretRef.Name == "":
+		return app.Fail(app.StageSpec, app.ReasonUnsupported, "spec.verify without secretRef: keyless signatures cannot be verified").
+			WithHint("sign with a key, and name a Secret with the public key, *.pub, in spec.verify.secretRef")
 	}
 	return nil
 }
@@ -125,7 +146,22 @@ func recordedChart(status map[string]any) app.Revision {
 	return app.Revision{Commit: digest, Ref: text(status, "artifact", "revision"), Chart: chart}
 }
 
-func helmChartSecrets(*unstructured.Unstructured) []SecretUse { return nil }
+func helmChartSecrets(u *unstructured.Unstructured) []SecretUse {
+	name := text(u.Object, "spec", "verify", "secretRef", "name")
+	if name == "" {
+		return nil
+	}
+	by := func(src *app.Source, v app.OCIVerification) {
+		if src.HelmChart.Verify != nil {
+			src.HelmChart.Verify = &v
+		}
+	}
+	return []SecretUse{{
+		Name:    name,
+		Into:    func(src *app.Source, data map[string][]byte) { by(src, app.OCIVerification{Keys: data}) },
+		Missing: func(src *app.Source, err error) { by(src, app.OCIVerification{Missing: err.Error()}) },
+	}}
+}
 
 // EncodeHelmChart is SourceKind.Encode.
 func EncodeHelmChart(r app.SourceReport, warnings []app.Warning, old map[string]any) map[string]any {
@@ -180,11 +216,12 @@ func helmChartWords(r app.SourceReport) sourceWords {
 		reasons:    helmChartReasons(),
 		conditions: map[app.Reason]string{
 			app.ReasonBuild: condBuildFailed, app.ReasonDependency: condBuildFailed, app.ReasonPathNotFound: condBuildFailed,
+			app.ReasonUnverified: condBuildFailed,
 		},
 		summaries: map[string]string{
 			"InvalidChartReference": "invalid chart reference", "ChartPullError": "chart pull error",
 			"ValuesFilesError": "values files merge error", "DependencyBuildError": "dependency build error",
-			"ChartPackageError": "chart package error", "SourceUnavailable": "failed to get source",
+			"ChartPackageError": "chart package error", "ChartVerificationError": "chart verification error", "SourceUnavailable": "failed to get source",
 		},
 	}
 }
@@ -202,6 +239,7 @@ func helmChartReasons() []translation {
 		{"", app.ReasonSourceNotReady, outcome{"NoSourceArtifact", false}},
 		{"", app.ReasonDependency, outcome{"DependencyBuildError", false}},
 		{"", app.ReasonBuild, outcome{"ChartPackageError", false}},
+		{"", app.ReasonUnverified, outcome{"ChartVerificationError", false}},
 		{"", app.ReasonAuthentication, outcome{"AuthenticationFailed", false}},
 		{"", "", outcome{"ChartPullError", false}},
 	}

@@ -113,6 +113,8 @@ func (u *Upstream) dependency(ctx context.Context, dir string, d dependency) (Fi
 		return u.beside(ctx, path.Join(dir, rest), d)
 	case scheme == "http" || scheme == "https":
 		return u.elsewhere(ctx, d)
+	case scheme == "oci":
+		return u.inOther(ctx, d)
 	case d.Repository == "":
 		return nil, errors.New("it has no repository and is not in charts/")
 	case strings.HasPrefix(d.Repository, "@") || strings.HasPrefix(d.Repository, "alias:"):
@@ -158,7 +160,7 @@ func (u *Upstream) beside(ctx context.Context, dir string, d dependency) (Files,
 
 // elsewhere downloads a dependency.
 func (u *Upstream) elsewhere(ctx context.Context, d dependency) (Files, error) {
-	repo, err := u.Client.Repository(d.Repository, app.Credentials{}, false)
+	repo, err := u.Repositories.Repository(d.Repository, app.Credentials{}, false)
 	if err != nil {
 		return nil, err
 	}

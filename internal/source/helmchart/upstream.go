@@ -15,6 +15,7 @@ import (
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/source/helmrepo"
 	"plumb.dev/plumb/internal/source/objects"
+	"plumb.dev/plumb/internal/source/oci"
 )
 
 // Upstream is where a chart comes from. Which of its fields are set says what
@@ -22,18 +23,19 @@ import (
 type Upstream struct {
 	Chart app.HelmChart
 	// From is the source that the chart is in, Revision what it is at, Files
-	// what it holds (of an index: its lists).
-	From     app.SourceID
+	// what it holds (of an index: its lists). A registry has neither.
+	From     app.Source
 	Revision app.Revision
 	Files    fs.FS
 	// Repository is set if the source is a Helm repository with an index.
 	Repository *helmrepo.Repository
-	// Client fetches dependencies.
-	Client *helmrepo.Client
+	// Repositories and Registries fetch dependencies, and charts of registries.
+	Repositories *helmrepo.Client
+	Registries   *oci.Client
 }
 
 // String says which chart it is, for messages.
-func (u *Upstream) String() string { return fmt.Sprintf("chart %s of %s", u.Chart.Chart, u.From) }
+func (u *Upstream) String() string { return fmt.Sprintf("chart %s of %s", u.Chart.Chart, u.From.ID) }
 
 // fail makes a failure of an error, unless it is one.
 func (u *Upstream) fail(reason app.Reason, err error) error {
@@ -44,9 +46,14 @@ func (u *Upstream) fail(reason app.Reason, err error) error {
 	return app.Fail(app.StageFetch, reason, "%w", err)
 }
 
-// Find looks the chart up in what the source last gave; no request is made.
-func (u *Upstream) Find(context.Context) (app.Revision, error) {
-	if u.Repository != nil {
+// Find looks the chart up in what the source last gave. Only a registry is
+// asked.
+func (u *Upstream) Find(ctx context.Context) (app.Revision, error) {
+	switch {
+	case u.From.Static():
+		found, err := u.inRegistry(ctx, u.Chart.Chart, u.Chart.Version)
+		return found.revision, err
+	case u.Repository != nil:
 		found, _, err := u.published("")
 		return found, err
 	}
@@ -56,36 +63,55 @@ func (u *Upstream) Find(context.Context) (app.Revision, error) {
 
 // Bring fetches or packs the chart.
 func (u *Upstream) Bring(ctx context.Context, rev app.Revision, into *objects.Build) error {
-	var files Files
-	if u.Repository != nil {
-		found, v, err := u.published(rev.Commit)
-		if err != nil {
-			return err
-		}
-		if files, err = u.download(ctx, v); err != nil {
-			return err
-		}
-		if u.Chart.Packs() {
-			if err := u.repack(files, found.Ref, u.ofChart(files)); err != nil {
-				return err
-			}
-		}
-	} else {
-		found, err := u.packed()
-		if err != nil {
-			return err
-		}
-		if found.revision.Commit != rev.Commit {
-			return u.gone(rev)
-		}
-		if files, err = u.pack(ctx, found); err != nil {
-			return err
-		}
+	files, err := u.make(ctx, rev)
+	if err != nil {
+		return err
 	}
 	if err := files.write(into); err != nil {
 		return u.fail(app.ReasonBuild, err)
 	}
 	return nil
+}
+
+// make gives the files of a revision.
+func (u *Upstream) make(ctx context.Context, rev app.Revision) (Files, error) {
+	var files Files
+	var found app.Revision
+	switch {
+	case u.From.Static():
+		at, err := u.inRegistry(ctx, u.Chart.Chart, u.Chart.Version)
+		if err != nil {
+			return nil, err
+		}
+		if found = at.revision; found.Commit != rev.Commit {
+			return nil, u.gone(rev)
+		}
+		if files, err = u.pull(ctx, at); err != nil {
+			return nil, err
+		}
+	case u.Repository != nil:
+		at, v, err := u.published(rev.Commit)
+		if err != nil {
+			return nil, err
+		}
+		found = at
+		if files, err = u.download(ctx, v); err != nil {
+			return nil, err
+		}
+	default:
+		at, err := u.packed()
+		if err != nil {
+			return nil, err
+		}
+		if at.revision.Commit != rev.Commit {
+			return nil, u.gone(rev)
+		}
+		return u.pack(ctx, at)
+	}
+	if u.Chart.Packs() {
+		return files, u.repack(files, found.Ref, files.read)
+	}
+	return files, nil
 }
 
 func (u *Upstream) gone(rev app.Revision) error {
@@ -143,10 +169,16 @@ func (u *Upstream) of(v helmrepo.Version) (app.Revision, error) {
 	} else {
 		rev.Commit = digestOf("published", u.Chart.Chart, v.Version, v.URLs, v.Created)
 	}
+	return u.asPacked(rev)
+}
+
+// asPacked is the revision that a chart someone published becomes by values
+// files.
+func (u *Upstream) asPacked(rev app.Revision) (app.Revision, error) {
 	if !u.Chart.Packs() {
 		return rev, nil
 	}
-	version, err := withBuild(v.Version, strconv.FormatInt(u.Chart.Generation, 10))
+	version, err := withBuild(rev.Ref, strconv.FormatInt(u.Chart.Generation, 10))
 	if err != nil {
 		return rev, app.Fail(app.StageFetch, app.ReasonInvalidSpec, "%s: %w", u, err)
 	}
@@ -167,25 +199,28 @@ func (u *Upstream) download(ctx context.Context, v helmrepo.Version) (Files, err
 	if err != nil {
 		return nil, err
 	}
+	return u.unpacked(archive, v.Version)
+}
+
+// unpacked unpacks an archive that must hold a chart.
+func (u *Upstream) unpacked(archive []byte, version string) (Files, error) {
 	files, err := Unpack(archive)
 	if err == nil {
 		_, err = files.metadata()
 	}
 	if err != nil {
-		return nil, app.Fail(app.StageFetch, app.ReasonCorrupt, "%s %s: %w", u, v.Version, err)
+		return nil, app.Fail(app.StageFetch, app.ReasonCorrupt, "%s %s: %w", u, version, err)
 	}
 	return files, nil
 }
 
-// ofChart reads values files that are in the chart itself.
-func (u *Upstream) ofChart(files Files) func(string) ([]byte, error) {
-	return func(name string) ([]byte, error) {
-		data, ok := files[path.Clean(name)]
-		if !ok {
-			return nil, fs.ErrNotExist
-		}
-		return data, nil
+// read gives a file of the chart itself.
+func (f Files) read(name string) ([]byte, error) {
+	data, ok := f[path.Clean(name)]
+	if !ok {
+		return nil, fs.ErrNotExist
 	}
+	return data, nil
 }
 
 // repack gives a chart other values and another version.

@@ -142,34 +142,19 @@ func (a *Artifact) highest(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", invalid("ref.semverFilter: %w", err)
 	}
-	what := fmt.Sprintf("failed to list the tags of '%s'", a)
-	lister, err := a.conn.puller.Lister(ctx, a.repo)
+	tags, err := a.Tags(ctx)
 	if err != nil {
-		return "", a.failed(ctx, what, err)
+		return "", err
 	}
 	var best *semver.Version
 	var tag string
-	seen := 0
-	for lister.HasNext() {
-		page, err := lister.Next(ctx)
-		if err != nil {
-			return "", a.failed(ctx, what, err)
+	for _, t := range tags {
+		v, err := semver.StrictNewVersion(strings.TrimPrefix(t, "v"))
+		if err != nil || !filter.MatchString(t) || !constraint.Check(v) {
+			continue
 		}
-		if seen += len(page.Tags); seen > maxTags {
-			return "", a.failed(ctx, what, app.Fail(app.StageFetch, app.ReasonRefNotFound, "'%s' has more than %d tags", a, maxTags).
-				WithHint("Follow a tag instead of a range of versions, or publish to a repository of its own."))
-		}
-		if len(page.Tags) == 0 {
-			break // an endless listing of nothing
-		}
-		for _, t := range page.Tags {
-			v, err := semver.StrictNewVersion(strings.TrimPrefix(t, "v"))
-			if err != nil || !filter.MatchString(t) || !constraint.Check(v) {
-				continue
-			}
-			if best == nil || v.GreaterThan(best) || v.Equal(best) && t > tag {
-				best, tag = v, t
-			}
+		if best == nil || v.GreaterThan(best) || v.Equal(best) && t > tag {
+			best, tag = v, t
 		}
 	}
 	if best == nil {

@@ -101,8 +101,8 @@ func (c *Controller) setSource(k sourceKind, u *unstructured.Unstructured) {
 
 // source decodes a source, with what its Secrets hold. They are read when the
 // source changes, when a look at it fails, and when they change after that
-// (heed). Just because time passes, those are read at each look that hold the
-// keys which signatures are verified with: taking one out must have an effect.
+// (heed), never just because time passes. Those with the keys that signatures
+// are verified with are read before each look, see Keys.
 func (c *Controller) source(ctx context.Context, k sourceKind, u *unstructured.Unstructured) app.Source {
 	src, _, failure := k.Decode(u)
 	src.ID = k.id(u)
@@ -180,6 +180,29 @@ func (c *Controller) strip(k sourceKind, u *unstructured.Unstructured) {
 	}
 }
 
+// Keys gives a source, whose content must be signed, the keys that its Secret
+// holds now. If it cannot be read, there are none.
+func (c *Controller) Keys(ctx context.Context, src app.Source) app.Source {
+	k, ok := sourceKindOf(src.ID.Kind)
+	if !ok {
+		return src
+	}
+	u := c.find(k.resource, src.ID.Namespace, src.ID.Name)
+	if u == nil {
+		return src // it goes
+	}
+	now := c.source(ctx, k, u)
+	if now.Verify != nil {
+		src.Verify = now.Verify
+	}
+	if src.OCI != nil && now.OCI != nil && now.OCI.Verify != nil {
+		artifact := *src.OCI
+		artifact.Verify = now.OCI.Verify
+		src.OCI = &artifact
+	}
+	return src
+}
+
 // secret reads a Secret that a source refers to.
 func (c *Controller) secret(ctx context.Context, namespace, name string) (map[string][]byte, error) {
 	ctx, cancel := c.request(ctx)
@@ -234,7 +257,7 @@ func (c *Controller) PublishSource(ctx context.Context, r app.SourceReport) erro
 		}
 		c.emit(u, events)
 		c.heed(k, u, r.Failure)
-		if len(k.Secrets(u)) > 0 && (r.Failure != nil || r.Of.Verifies()) {
+		if len(k.Secrets(u)) > 0 && r.Failure != nil {
 			if u := c.find(k.resource, r.ID.Namespace, r.ID.Name); u != nil {
 				c.setSource(k, u) // a Secret may have changed
 			}

@@ -34,6 +34,9 @@ type Options struct {
 	// a resource of its own.
 	Publish       func(ctx context.Context, r app.Report) error
 	PublishSource func(ctx context.Context, r app.SourceReport) error
+	// Keys gives a source whose content must be signed, with the keys that are
+	// trusted now; it is asked before each look. Nil leaves them as they are.
+	Keys func(context.Context, app.Source) app.Source
 	// Worked is told of each run of an app that came to a result, and of each
 	// look at a source, before that is published; nil tells nobody.
 	Worked func(Work)

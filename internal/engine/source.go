@@ -177,6 +177,7 @@ func (s *sourceLoop) once() time.Duration {
 		return never
 	}
 	began := time.Now()
+	src = s.e.withKeys(s.ctx, src)
 	parts, failure := s.e.parts(src)
 	if failure == errNotLooked {
 		return never // whoever looks at it tells
@@ -250,6 +251,15 @@ func (s *sourceLoop) once() time.Duration {
 	}
 	// Spread the polls of sources that began together.
 	return src.Interval - time.Duration(rand.Int64N(int64(src.Interval)/20+1))
+}
+
+// withKeys gives a source the keys that count now: one that was taken away must
+// not open the way to a commit that came after.
+func (e *Engine) withKeys(ctx context.Context, src app.Source) app.Source {
+	if e.opts.Keys == nil || !src.Verifies() {
+		return src
+	}
+	return e.opts.Keys(ctx, src)
 }
 
 // sameFiles reports whether two states of a source show the same files of a
@@ -457,6 +467,7 @@ func (e *Engine) at(ctx context.Context, id app.SourceID, revision string) (sour
 	s.mu.Lock()
 	src := s.src
 	s.mu.Unlock()
+	src = e.withKeys(ctx, src)
 	parts, failure := e.parts(src)
 	if failure != nil {
 		return sourceNow{of: src}, failure

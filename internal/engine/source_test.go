@@ -2,9 +2,11 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -107,6 +109,28 @@ func TestSourceOfSources(t *testing.T) {
 	in.Generation, in.Uses, in.Include = 2, []app.SourceID{out.ID}, []app.Include{{Source: out.ID, From: ".", To: "out"}}
 	e.SetSource(in)
 	await("inner", func(r app.SourceReport) bool { return r.Failure != nil && r.Failure.Reason == app.ReasonCycle })
+}
+
+// The keys that count are those at the time of the look.
+func TestKeysAreThoseOfNow(t *testing.T) {
+	git := sandboxtest.Git(t)
+	sandboxtest.NewRepo(t, git, "one").Write(map[string]string{"a": "1"}).Push("first")
+	src := gitSource("one", git.RepoURL("one"))
+	src.Verify = &app.Verification{Commit: true, Keys: map[string][]byte{"ada.sshpub": []byte("not a key")}}
+	e := New(Options{Sources: source.Open(source.Options{Dir: t.TempDir()}), Log: slog.New(slog.DiscardHandler),
+		Keys: func(_ context.Context, src app.Source) app.Source {
+			src.Verify = &app.Verification{Commit: true, Err: errors.New("the Secret is gone")}
+			return src
+		}})
+	e.SetSource(src)
+	e.sources[src.ID].once()
+	now, _ := e.current(src.ID)
+	if now.failure == nil || !strings.Contains(now.failure.Error(), "the Secret is gone") {
+		t.Errorf("got %v", now.failure)
+	}
+	if _, failure := e.at(t.Context(), src.ID, "HEAD"); failure == nil || !strings.Contains(failure.Error(), "the Secret is gone") {
+		t.Errorf("at a revision: %v", failure)
+	}
 }
 
 // A process that begins goes on with what the status tells of, while it may not

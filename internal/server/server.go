@@ -153,7 +153,7 @@ func Run(ctx context.Context, opts Options) error {
 	}
 	metrics := newFluxMetrics(ctl.FluxResources)
 	options := engine.Options{Sources: sources, Bases: bases, Rendered: rendered, Archives: archives, Cluster: cl, Connect: connect,
-		Publish: ctl.Publish, PublishSource: ctl.PublishSource, Worked: metrics.worked, LenientVariables: opts.LenientVariables, Log: opts.Log}
+		Publish: ctl.Publish, PublishSource: ctl.PublishSource, Keys: ctl.Keys, Worked: metrics.worked, LenientVariables: opts.LenientVariables, Log: opts.Log}
 	if len(opts.Render.Args) > 0 {
 		pool := worker.New(opts.Render)
 		defer pool.Close()

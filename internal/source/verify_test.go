@@ -173,3 +173,29 @@ func TestVerifyTag(t *testing.T) {
 	resolve(t, Open(Options{Dir: s.opt.Dir}), source(app.GitRef{Tag: "v2.0.0"}, true))
 	checkStore(t, s)
 }
+
+// A server says of each tag which commit it leads to; here it lies.
+func TestVerifyTagOfALyingServer(t *testing.T) {
+	o, public := signedOrigin(t)
+	good := o.commit("good", map[string]string{"a": "1"})
+	o.run("tag", "-s", "-m", "one", "v1")
+	evil := o.commit("evil", map[string]string{"a": "2"})
+	o.push("main", "v1")
+	tag := o.run("rev-parse", "refs/tags/v1")
+	if err := os.Remove(filepath.Join(o.bare, "refs/tags/v1")); err != nil {
+		t.Fatal(err)
+	}
+	packed := "# pack-refs with: peeled fully-peeled sorted \n" + tag + " refs/tags/v1\n^" + evil + "\n"
+	if err := os.WriteFile(filepath.Join(o.bare, "packed-refs"), []byte(packed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := newStore(t)
+	src := o.source(app.GitRef{Tag: "v1"})
+	if rev, _ := resolve(t, s, src); rev.Commit != evil {
+		t.Fatal("this Git does not lie: the test shows nothing")
+	}
+	src.Verify = &app.Verification{Tag: true, Keys: map[string][]byte{"ada.sshpub": public}}
+	if rev, _ := resolve(t, s, src); rev.Commit != good {
+		t.Errorf("got %s, signed is %s", rev.Commit, good)
+	}
+}

@@ -52,7 +52,10 @@ func FuzzDecode(f *testing.F) {
 		EncodeOCIRepository(found, nil, status)
 		OCIRepositoryEvents(found, nil, status)
 		spec := DecodeKustomization(u)
-		look := app.SourceReport{ID: source.ID, Failure: failure, At: time.Unix(0, 0), Revision: ParseRevision(source.URL)}
+		look := app.SourceReport{ID: source.ID, Of: source, Failure: failure, At: time.Unix(0, 0), Revision: ParseRevision(source.URL)}
+		EncodeGitRepository(look, warnings, status)
+		GitRepositoryEvents(look, warnings, status)
+		look.Failure, look.Revision.Parts = nil, []app.Revision{look.Revision}
 		EncodeGitRepository(look, warnings, status)
 		GitRepositoryEvents(look, warnings, status)
 		for _, phase := range []app.Phase{app.PhaseRunning, app.PhaseDone} {

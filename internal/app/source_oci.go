@@ -13,7 +13,8 @@ type OCIArtifact struct {
 	Digest    string // sha256:…
 	// MediaType selects the first layer of that type; "" is the first layer.
 	MediaType string
-	// Copy keeps the layer as the one file OCILayerFile, instead of unpacking it.
+	// Copy: nothing of the layer is left out. It is unpacked all the same, as
+	// whoever reads a layer that Flux copied does.
 	Copy     bool
 	Insecure bool // plain HTTP
 	// Keychain is a Docker configuration (config.json) with credentials.
@@ -34,9 +35,6 @@ type OCIVerification struct {
 func (s Source) Verifies() bool {
 	return s.Verify != nil || s.OCI != nil && s.OCI.Verify != nil || s.HelmChart != nil && s.HelmChart.Verify != nil
 }
-
-// OCILayerFile is the one file of an artifact whose layer is not unpacked.
-const OCILayerFile = "layer"
 
 // The reasons of failures that artifacts have besides those of all sources.
 const (

@@ -148,7 +148,11 @@ func (c *Controller) pullSecrets(ctx context.Context, namespace, name string) ([
 	defer cancel()
 	account, err := c.core.CoreV1().ServiceAccounts(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
-		return nil, app.Fail(app.StageFetch, app.ReasonAuthentication, "failed to get service account '%s/%s': %w", namespace, name, err).
+		reason := app.ReasonAuthentication
+		if !apierrors.IsNotFound(err) {
+			reason = app.ReasonClusterDown
+		}
+		return nil, app.Fail(app.StageFetch, reason, "failed to get service account '%s/%s': %w", namespace, name, err).
 			WithHint("create the ServiceAccount, or correct the reference to it")
 	}
 	var names []string

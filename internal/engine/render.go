@@ -23,11 +23,6 @@ func (r *run) render(ctx context.Context, src sourceNow) (rendering, *app.Failur
 	if failure := r.resolve(ctx); failure != nil {
 		return rendering{}, failure
 	}
-	if oci := src.of.OCI; oci != nil && oci.Copy && spec.Mode == app.RenderGenerated {
-		// Built from the one file that it is, the app would be empty.
-		return rendering{}, app.Fail(app.StageRender, app.ReasonBuild, "source %s keeps its layer as one file: there are no manifests to build", r.spec.Source).
-			WithHint("set layerSelector.operation of the source to extract")
-	}
 	tree, err := src.repo.Tree(src.revision.ID())
 	if err != nil {
 		return rendering{}, app.AsFailure(err, app.StageFetch)

@@ -82,7 +82,7 @@ func DecodeOCIRepository(u *unstructured.Unstructured) (app.Source, []app.Warnin
 		artifact.MediaType, artifact.Copy = l.MediaType, l.Operation == copyLayer
 	}
 	if artifact.Copy {
-		source.UseIgnore = false // there is one file
+		source.UseIgnore = false // as it is
 	}
 	if spec.Verify != nil {
 		artifact.Verify = &app.OCIVerification{Missing: "no public keys were read"}
@@ -90,7 +90,7 @@ func DecodeOCIRepository(u *unstructured.Unstructured) (app.Source, []app.Warnin
 	return source, append(warnings, ociRepositoryWarnings(spec)...), ociRepositoryFailure(spec)
 }
 
-// copyLayer is the operation of a layerSelector that keeps the layer as it is.
+// copyLayer is the operation of a layerSelector that leaves nothing out.
 const copyLayer = "copy"
 
 // recordedArtifact is the revision that a status tells of.

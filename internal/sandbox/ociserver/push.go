@@ -32,6 +32,7 @@ type Artifact struct {
 	ConfigData  []byte // default {}
 	Layers      []Layer
 	Annotations map[string]string
+	Type        string // of the artifact; only with Subject
 	Subject     string // digest of the artifact that this one refers to, instead of having a tag
 }
 
@@ -98,7 +99,7 @@ func (c Client) Push(ctx context.Context, reference string, a Artifact) (string,
 		if err != nil {
 			return "", err
 		}
-		m.Subject, m.ArtifactType = subject, string(m.Config.MediaType)
+		m.Subject, m.ArtifactType = subject, a.Type
 	}
 	raw, err := json.Marshal(m)
 	if err != nil {

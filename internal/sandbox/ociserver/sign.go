@@ -116,6 +116,8 @@ func (k Key) Bundle(statement []byte) ([]byte, error) {
 // default since version 3.
 func (c Client) PushBundle(ctx context.Context, repository, digest string, bundle []byte) error {
 	const kind = "application/vnd.dev.sigstore.bundle.v0.3+json"
-	_, err := c.Push(ctx, repository, Artifact{Config: kind, Layers: []Layer{{Type: kind, Data: bundle}}, Subject: digest})
+	_, err := c.Push(ctx, repository, Artifact{
+		Type: kind, Config: "application/vnd.oci.empty.v1+json", Layers: []Layer{{Type: kind, Data: bundle}}, Subject: digest,
+	})
 	return err
 }

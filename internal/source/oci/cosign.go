@@ -28,6 +28,7 @@ const (
 // And in the newer: artifacts that refer to the signed one, each a bundle.
 const (
 	bundleType    = "application/vnd.dev.sigstore.bundle." // v0.3+json
+	emptyType     = "application/vnd.oci.empty.v1+json"
 	statementType = "application/vnd.in-toto+json"
 	// signPredicate is what the statement of a signature says. Others, of
 	// attestations, are signed with the same keys and approve of nothing.
@@ -146,7 +147,7 @@ func (a *Artifact) verifyBundles(ctx context.Context, digest name.Digest, keys [
 	}
 	seen := 0
 	for _, referrer := range list.Manifests {
-		if !strings.HasPrefix(referrer.ArtifactType, bundleType) || seen == maxSignatures {
+		if !mayBeBundle(referrer.ArtifactType) || seen == maxSignatures {
 			continue
 		}
 		seen++
@@ -155,6 +156,9 @@ func (a *Artifact) verifyBundles(ctx context.Context, digest name.Digest, keys [
 			return false, bad, err
 		}
 		for _, layer := range layers[:min(len(layers), 1)] {
+			if !strings.HasPrefix(string(layer.MediaType), bundleType) {
+				continue
+			}
 			bundle, err := a.read(ctx, layer)
 			if err != nil {
 				return false, bad, err
@@ -167,6 +171,12 @@ func (a *Artifact) verifyBundles(ctx context.Context, digest name.Digest, keys [
 		}
 	}
 	return false, bad, nil
+}
+
+// mayBeBundle: not all registries, and not all versions of cosign, list a bundle
+// by its own type; some give that of its configuration, which is empty.
+func mayBeBundle(artifactType string) bool {
+	return artifactType == "" || artifactType == emptyType || strings.HasPrefix(artifactType, bundleType)
 }
 
 // checkBundle: the envelope's signature must be good, and what it holds must be

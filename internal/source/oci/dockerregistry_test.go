@@ -79,6 +79,21 @@ func TestDockerRegistry(t *testing.T) {
 	if got, err := r.bring(src, rev); err != nil || got["app/settings.yaml"] != "one" {
 		t.Errorf("brought %q, %v", got, err)
 	}
+	// It has no list of referrers: a tag stands in for it.
+	digest = r.publish("1.1.0", files("two"))
+	bundle, err := key.Bundle(ociserver.Statement(digest, signPredicate))
+	if err == nil {
+		err = r.push.PushBundle(t.Context(), r.host+"/team/app", digest, bundle)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rev, err = r.find(src); err != nil || rev.Ref != "1.1.0" {
+		t.Fatalf("found %+v, %v", rev, err)
+	}
+	if got, err := r.bring(src, rev); err != nil || got["app/settings.yaml"] != "two" {
+		t.Errorf("brought %q, %v", got, err)
+	}
 	src.OCI.Verify.Keys["cosign.pub"] = newKey(t, "ecdsa").Public()
 	r.unverified("another key", src, rev, "no matching signatures")
 	for name, c := range map[string]struct {

@@ -67,7 +67,7 @@ func (a *Artifact) Bring(ctx context.Context, rev app.Revision, into *objects.Bu
 	if err != nil {
 		return err
 	}
-	wrong := fmt.Sprint(layer.Digest, a.spec.Copy)
+	wrong := layer.Digest.String()
 	if known := a.conn.knownBad(wrong); known != nil {
 		return known // it is what its digest says, and will not be another
 	}
@@ -86,13 +86,7 @@ func (a *Artifact) bring(ctx context.Context, digest name.Digest, layer v1.Descr
 	}
 	defer blob.Close()
 	what := fmt.Sprintf("failed to extract the layer %s of '%s'", layer.Digest, a)
-	if a.spec.Copy {
-		what = fmt.Sprintf("failed to copy the layer %s of '%s'", layer.Digest, a)
-		err = into.File(app.OCILayerFile, false, blob)
-	} else {
-		err = unpack(ctx, blob, a.client.opt.Limits, into)
-	}
-	if err == nil {
+	if err = unpack(ctx, blob, a.client.opt.Limits, into); err == nil {
 		// What follows the end of an archive is part of what the digest stands
 		// for, which is compared where the content ends.
 		_, err = io.Copy(io.Discard, blob)
@@ -115,11 +109,7 @@ func badArtifact(format string, args ...any) *app.Failure {
 func (a *Artifact) layer(m *manifest) (v1.Descriptor, error) {
 	for _, l := range m.layers {
 		if a.spec.MediaType == "" || string(l.MediaType) == a.spec.MediaType {
-			most := a.client.opt.Limits.Layer
-			if a.spec.Copy {
-				most = a.client.opt.Limits.File
-			}
-			if l.Digest.Algorithm != "sha256" || l.Size > most {
+			if most := a.client.opt.Limits.Layer; l.Digest.Algorithm != "sha256" || l.Size > most {
 				return l, badArtifact("'%s': layer %s has %d bytes, %d are allowed", a, l.Digest, l.Size, most)
 			}
 			return l, nil

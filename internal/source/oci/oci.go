@@ -65,7 +65,7 @@ type connection struct {
 	mu   sync.Mutex
 	last *manifest // the one that was read last
 	// bad is why the layer could not be brought that was tried last, and wrong
-	// says which that was, and how.
+	// is its digest.
 	bad   *app.Failure
 	wrong string
 }

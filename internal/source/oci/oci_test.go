@@ -315,8 +315,7 @@ func TestLayers(t *testing.T) {
 	}{
 		{app.OCIArtifact{}, "app/settings.yaml", "one", ""},
 		{app.OCIArtifact{MediaType: "application/two"}, "app/settings.yaml", "two", ""},
-		{app.OCIArtifact{MediaType: "application/two", Copy: true}, app.OCILayerFile, string(two), ""},
-		{app.OCIArtifact{MediaType: "text/plain", Copy: true}, app.OCILayerFile, "text", ""},
+		{app.OCIArtifact{MediaType: "application/two", Copy: true}, "app/settings.yaml", "two", ""},
 		{app.OCIArtifact{MediaType: "text/plain"}, "", "", "no tar archive"},
 		{app.OCIArtifact{MediaType: "application/three"}, "", "", "media type 'application/three'"},
 	} {
@@ -358,9 +357,12 @@ func TestBadOnce(t *testing.T) {
 	if fetched != 1 {
 		t.Errorf("fetched %d times", fetched)
 	}
-	whole := r.source(func(s *app.Source) { s.OCI.Copy = true })
-	if got, err := r.bring(whole, rev); err != nil || got[app.OCILayerFile] != "text" {
-		t.Errorf("brought %q, %v", got, err)
+	r.publish("latest", files("one"))
+	if rev, err = r.find(r.source()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := r.bring(r.source(), rev); err != nil || got["app/settings.yaml"] != "one" {
+		t.Errorf("the next one: brought %q, %v", got, err)
 	}
 }
 

@@ -191,7 +191,7 @@ func (w *releasing) act(ctx context.Context, action app.ReleaseAction, what app.
 		})
 		w.keep(ran.Memory)
 		if ran.Inventory != nil {
-			w.records = inventoried(ran.Inventory, w.records)
+			w.records, w.out.Unscoped = inventoried(ran.Inventory, w.records), ran.Unscoped
 		}
 		w.note(ran.Result)
 		if err != nil {
@@ -332,7 +332,7 @@ func (w *releasing) announce(ctx context.Context, action app.ReleaseAction) *app
 	if err := w.e.opts.Publish(ctx, rep); err != nil {
 		return app.Fail(app.StageObserve, app.ReasonClusterDown, "the status cannot be written: %w", err)
 	}
-	w.out.Results, w.out.Running = nil, app.ReleaseNone
+	w.out.Results, w.out.Unscoped, w.out.Running = nil, nil, app.ReleaseNone
 	w.acted = true
 	return nil
 }

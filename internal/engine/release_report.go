@@ -13,6 +13,11 @@ import (
 
 // report tells what came of the run.
 func (w *releasing) report(failure *app.Failure) app.Report {
+	if f := failure; f != nil && !f.Retry.Never && f.Retry.After == 0 && !f.Passes() && f.Reason != app.ReasonSuperseded {
+		again := *f // nothing need tell that a right was granted, for one
+		again.Retry.After = w.spec.Policy.Retry.After(w.a.failedAgain())
+		failure = &again
+	}
 	in := w.in
 	in.Failure, in.Now = w.dest.explain(failure), time.Now()
 	in.Planned, in.Plan, in.Outcome, in.Intent = w.drift.looked, w.drift.plan, w.drift.outcome, w.drift.intent

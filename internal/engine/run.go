@@ -312,8 +312,8 @@ func (r *run) tell(ctx context.Context, in report.Input, stage app.Stage, progre
 func (r *run) preempt(cause app.Cause) {
 	switch cause {
 	case app.CauseRequest, app.CauseSpec, app.CauseRevision:
-		if cause == app.CauseRequest && r.spec.Release != nil {
-			return // nothing is different: Helm would only begin anew
+		if r.spec.Release != nil && (cause == app.CauseRequest || r.a.suspended()) {
+			return // nothing is different: Helm would only begin anew, or leave off half way
 		}
 		r.stop(cause, fmt.Errorf("a newer %s takes over", cause))
 	case app.CauseDrift:

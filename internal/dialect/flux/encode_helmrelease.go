@@ -43,7 +43,7 @@ func EncodeHelmRelease(r app.Report, spec app.Spec, helmChart string, old map[st
 			status["lastHandledResetAt"] = rel.Reset
 		}
 		for _, result := range rel.Results {
-			released(result, conds)
+			released(result, spec, conds)
 		}
 		settledRelease(r, spec, status, conds)
 		encodeReleaseRecords(r, status)
@@ -72,7 +72,7 @@ func EncodeHelmRelease(r app.Report, spec app.Spec, helmChart string, old map[st
 }
 
 // released sets what the result of one action says.
-func released(result app.ReleaseResult, conds *conditionSet) {
+func released(result app.ReleaseResult, spec app.Spec, conds *conditionSet) {
 	kind, reason, message := resultOf(result)
 	if kind == "" {
 		return
@@ -85,6 +85,9 @@ func released(result app.ReleaseResult, conds *conditionSet) {
 		status = "False"
 	}
 	conds.set(kind, status, reason, message)
+	if now := result.Release; result.Action.Delivers() && result.Failure == nil && spec.Release != nil && spec.Release.Test.Enable && !now.Tested {
+		conds.set(condTestSuccess, "Unknown", "AwaitingTests", "Helm release "+now.FullName()+" with chart "+now.Chart()+" is awaiting tests")
+	}
 }
 
 // resultOf is what an action's result means: a condition, its reason, and the

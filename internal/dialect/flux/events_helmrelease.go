@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/object"
 )
 
 // HelmReleaseEvents are the events of a report, given the status before it.
@@ -20,6 +21,9 @@ func HelmReleaseEvents(r app.Report, spec app.Spec, old map[string]any) []app.Ev
 			}
 		}
 		out = append(out, driftEvents(r, before)...)
+		if len(rel.Unscoped) > 0 {
+			out = append(out, unscopedEvent(rel.Unscoped))
+		}
 	}
 	if running(r) || r.Deleted || r.Failure == nil {
 		return out
@@ -37,6 +41,17 @@ func HelmReleaseEvents(r app.Report, spec app.Spec, old map[string]any) []app.Ev
 		return out
 	}
 	return append(out, app.Event{Warning: true, Reason: means.reason, Message: clip(failureMessage(f), maxNote), Annotations: notes})
+}
+
+// unscopedEvent tells of objects that the inventory may have in a namespace
+// where they are in none.
+func unscopedEvent(refs []object.Ref) app.Event {
+	var names []string
+	for _, ref := range refs {
+		names = append(names, ref.String())
+	}
+	return app.Event{Warning: true, Reason: "NamespaceCheckSkipped", Message: clip(
+		"It is not known whether these have a namespace, and the inventory takes them to have that of the release: "+strings.Join(names, ", "), maxNote)}
 }
 
 // resultEvent tells of one action. What Helm logged last follows a failure.

@@ -72,11 +72,11 @@ func helmLives() map[string][]releaseStep {
 		"helm-release": {
 			{"installing", running(0, app.ReleaseReport{Running: app.ReleaseInstall, Timeout: 5 * time.Minute}), working},
 			{"installed", with(release(0, app.ReleaseReport{State: app.ReleaseInSync, Memory: installed.Memory,
-				Results: []app.ReleaseResult{{Action: app.ReleaseInstall, Release: one}}}), func(r *app.Report) { r.Handled = "t1" }), current},
-			{"looked again", release(time.Hour, installed), current},
+				Results: []app.ReleaseResult{{Action: app.ReleaseInstall, Release: one}}}), func(r *app.Report) { r.Handled = "t1" }), working},
 			{"running tests", running(2*time.Hour, app.ReleaseReport{Running: app.ReleaseTest, Timeout: time.Minute, Memory: installed.Memory}), working},
 			{"tested", release(2*time.Hour, app.ReleaseReport{State: app.ReleaseInSync, Memory: app.ReleaseMemory{History: []app.ReleaseSnapshot{tested}},
 				Results: []app.ReleaseResult{{Action: app.ReleaseTest, Release: tested, Tests: 1}}}), current},
+			{"looked again", release(150*time.Minute, app.ReleaseReport{State: app.ReleaseInSync, Memory: app.ReleaseMemory{History: []app.ReleaseSnapshot{tested}}}), current},
 			{"gone", with(release(3*time.Hour, app.ReleaseReport{Results: []app.ReleaseResult{{Action: app.ReleaseUninstall, Release: tested}}}), func(r *app.Report) {
 				r.Deleted, r.Records = true, nil
 			}), current},
@@ -114,9 +114,9 @@ func helmLives() map[string][]releaseStep {
 	}
 }
 
-func helmSpec() app.Spec {
+func helmSpec(life string) app.Spec {
 	return app.Spec{Policy: app.Policy{Interval: 5 * time.Minute},
-		Release: &app.Release{Test: app.TestPolicy{Enable: true}, Drift: app.ReleaseDrift{Mode: app.DriftCorrect}}}
+		Release: &app.Release{Test: app.TestPolicy{Enable: life == "helm-release"}, Drift: app.ReleaseDrift{Mode: app.DriftCorrect}}}
 }
 
 func TestEncodeHelmRelease(t *testing.T) {
@@ -134,8 +134,8 @@ func TestEncodeHelmRelease(t *testing.T) {
 			old := never()
 			for i, s := range helmLives()[name] {
 				before := runtime.DeepCopyJSON(old)
-				events := HelmReleaseEvents(s.report, helmSpec(), old)
-				next := EncodeHelmRelease(s.report, helmSpec(), "apps/apps-web", old)
+				events := HelmReleaseEvents(s.report, helmSpec(name), old)
+				next := EncodeHelmRelease(s.report, helmSpec(name), "apps/apps-web", old)
 				if !reflect.DeepEqual(old, before) {
 					t.Errorf("%s: the status before was changed", s.name)
 				}
@@ -167,7 +167,7 @@ func TestEncodeHelmReleaseIsQuiet(t *testing.T) {
 	for name, steps := range helmLives() {
 		old := never()
 		for _, s := range steps {
-			old = EncodeHelmRelease(s.report, helmSpec(), "apps/apps-web", old)
+			old = EncodeHelmRelease(s.report, helmSpec(name), "apps/apps-web", old)
 			again := s.report
 			again.Attempt, again.Drift = nil, nil
 			again.At = again.At.Add(time.Hour)
@@ -176,11 +176,11 @@ func TestEncodeHelmReleaseIsQuiet(t *testing.T) {
 				quiet.Results = nil
 				again.Release = &quiet
 			}
-			next := EncodeHelmRelease(again, helmSpec(), "apps/apps-web", old)
+			next := EncodeHelmRelease(again, helmSpec(name), "apps/apps-web", old)
 			if s.report.Failure == nil && !s.report.Deleted && !reflect.DeepEqual(next, old) {
 				t.Errorf("%s, %s: the same report gives another status:\n%s\n---\n%s", name, s.name, dump(t, old), dump(t, next))
 			}
-			if events := HelmReleaseEvents(again, helmSpec(), old); s.report.Failure == nil && len(events) > 0 {
+			if events := HelmReleaseEvents(again, helmSpec(name), old); s.report.Failure == nil && len(events) > 0 {
 				t.Errorf("%s, %s: the same report gives events:\n%s", name, s.name, dumpEvents(events))
 			}
 		}
@@ -194,7 +194,7 @@ func TestReleaseMemorySurvives(t *testing.T) {
 			if s.report.Release == nil {
 				continue
 			}
-			got := EncodeHelmRelease(s.report, helmSpec(), "", never())
+			got := EncodeHelmRelease(s.report, helmSpec(name), "", never())
 			spec := DecodeHelmRelease(&unstructured.Unstructured{Object: map[string]any{"status": got}})
 			want := s.report.Release.Memory
 			want.Generation = integer(got, "observedGeneration")

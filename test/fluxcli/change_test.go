@@ -44,6 +44,25 @@ func testReconcile(t *testing.T, w *world, c *client) {
 ✔ Kustomization annotated
 ◎ waiting for Kustomization reconciliation
 ✔ applied revision `+w.packed)
+	shop := c.in("shop")
+	for release, source := range map[string]string{"db": "GitRepository fleet", "queue": "HelmRepository charts"} {
+		if err := shop.reconcile(helmRelease(), release, true); err != nil {
+			t.Errorf("%s: %v\n%s", release, err, w.logged())
+		}
+		var steps []string
+		for line := range strings.SplitSeq(shop.printed(), "\n") {
+			if what, ok := strings.CutPrefix(line, "► annotating "); ok {
+				steps = append(steps, what)
+			}
+		}
+		if want := []string{source + " in flux-system namespace", "HelmChart shop-" + release + " in flux-system namespace", "HelmRelease " + release + " in shop namespace"}; !slices.Equal(steps, want) {
+			t.Errorf("reconciled %q, wanted %q", steps, want)
+		}
+	}
+	if err := c.reconcile(helmRepository(), "registry", false); err != nil {
+		t.Error(err)
+	}
+	is(t, c.printed(), "✔ reconciliation not supported by the object")
 	for _, s := range w.subjects() {
 		at := c.in(s.namespace)
 		for range 2 { // the second time there is nothing to do, and still an answer

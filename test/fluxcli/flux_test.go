@@ -99,6 +99,7 @@ spec:
   interval: 1h
   chart:
     spec: {chart: ./charts/db, sourceRef: {kind: GitRepository, name: fleet, namespace: flux-system}}
+  values: {size: small}
 ---
 apiVersion: helm.toolkit.fluxcd.io/v2
 kind: HelmRelease
@@ -369,10 +370,10 @@ func TestFlux(t *testing.T) {
 		run  func(*testing.T, *world, *client)
 	}{
 		// What only reads comes first.
-		{"check", testCheck}, {"version", testVersion}, {"get", testGet}, {"tree", testTree}, {"trace", testTrace},
+		{"check", testCheck}, {"version", testVersion}, {"get", testGet}, {"tree", testTree}, {"trace", testTrace}, {"trace-helm", testTraceHelm},
 		{"events", testEvents}, {"diff", testDiff}, {"export", testExport}, {"debug", testDebug}, {"logs", testLogs},
 		{"metrics", testMetrics},
-		{"reconcile", testReconcile}, {"suspend", testSuspend}, {"create", testCreate}, {"failures", testFailures},
+		{"reconcile", testReconcile}, {"suspend", testSuspend}, {"create", testCreate}, {"failures", testFailures}, {"force", testForce},
 		{"migrate", testMigrate}, {"uninstall", testUninstall},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, w, w.flux.with(t)) })

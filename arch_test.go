@@ -151,7 +151,7 @@ func importsOf(t *testing.T) map[string][]string {
 // (internal/cli/log.go), which a string hides.
 func TestLogsNameResources(t *testing.T) {
 	hidden := regexp.MustCompile(`"(app|source)", [^,()]*\.String\(\)`)
-	for _, dir := range []string{"internal/engine", "internal/controller"} {
+	for _, dir := range []string{"internal/engine", "internal/controller", "internal/server"} {
 		names, err := filepath.Glob(dir + "/*.go")
 		if err != nil || len(names) == 0 {
 			t.Fatalf("%s: no files: %v", dir, err)

@@ -50,7 +50,7 @@ func artifacts(eng *engine.Engine, ctl *controller.Controller, log *slog.Logger)
 			w.Header().Set("Connection", "close")
 			unavailable(w, "another replica has it")
 		default:
-			log.Warn("artifact cannot be served", "source", id.String(), "file", file, "error", err)
+			log.Warn("artifact cannot be served", "source", id, "file", file, "error", err)
 			unavailable(w, "it cannot be made at the moment")
 		}
 	})

@@ -20,7 +20,7 @@ import (
 func testReconcile(t *testing.T, w *world, c *client) {
 	w.repo.Write(map[string]string{"child/settings.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: shop}\ndata: {a: c}\n"}).Push("two")
 	long, _ := w.revision()
-	if err := c.reconcile(kustomization(), "apps", true); err != nil {
+	if err := c.reconcile(kustomization(), "apps", reconcileOptions{withSource: true}); err != nil {
 		t.Error(err)
 	}
 	is(t, c.printed(), `
@@ -32,7 +32,7 @@ func testReconcile(t *testing.T, w *world, c *client) {
 ✔ Kustomization annotated
 ◎ waiting for Kustomization reconciliation
 ✔ applied revision `+long)
-	if err := c.reconcile(kustomization(), "packed", true); err != nil {
+	if err := c.reconcile(kustomization(), "packed", reconcileOptions{withSource: true}); err != nil {
 		t.Error(err)
 	}
 	is(t, c.printed(), `
@@ -44,10 +44,29 @@ func testReconcile(t *testing.T, w *world, c *client) {
 ✔ Kustomization annotated
 ◎ waiting for Kustomization reconciliation
 ✔ applied revision `+w.packed)
+	shop := c.in("shop")
+	for release, source := range map[string]string{"db": "GitRepository fleet", "queue": "HelmRepository charts"} {
+		if err := shop.reconcile(helmRelease(), release, reconcileOptions{withSource: true}); err != nil {
+			t.Errorf("%s: %v\n%s", release, err, w.logged())
+		}
+		var steps []string
+		for line := range strings.SplitSeq(shop.printed(), "\n") {
+			if what, ok := strings.CutPrefix(line, "► annotating "); ok {
+				steps = append(steps, what)
+			}
+		}
+		if want := []string{source + " in flux-system namespace", "HelmChart shop-" + release + " in flux-system namespace", "HelmRelease " + release + " in shop namespace"}; !slices.Equal(steps, want) {
+			t.Errorf("reconciled %q, wanted %q", steps, want)
+		}
+	}
+	if err := c.reconcile(helmRepository(), "registry", reconcileOptions{}); err != nil {
+		t.Error(err)
+	}
+	is(t, c.printed(), "✔ reconciliation not supported by the object")
 	for _, s := range w.subjects() {
 		at := c.in(s.namespace)
 		for range 2 { // the second time there is nothing to do, and still an answer
-			if err := at.reconcile(s.kind, s.name, false); err != nil {
+			if err := at.reconcile(s.kind, s.name, reconcileOptions{}); err != nil {
 				t.Errorf("%s %s: %v\n%s", s.kind.name, s.name, err, w.logged())
 			}
 			is(t, at.printed(), fmt.Sprintf(`
@@ -70,7 +89,7 @@ func testSuspend(t *testing.T, w *world, c *client) {
 			t.Error(err)
 		}
 		is(t, at.printed(), header+"\n"+s.row(true))
-		if err := at.reconcile(s.kind, s.name, false); err == nil || err.Error() != "resource is suspended" {
+		if err := at.reconcile(s.kind, s.name, reconcileOptions{}); err == nil || err.Error() != "resource is suspended" {
 			t.Errorf("reconcile of what is suspended: %v", err)
 		}
 		if err := at.resume(s.kind, s.name); err != nil {
@@ -82,6 +101,23 @@ func testSuspend(t *testing.T, w *world, c *client) {
 ◎ waiting for %[3]s reconciliation
 ✔ %[3]s %[2]s reconciliation completed
 %[4]s`, s.kind.human, s.name, s.kind.name, s.done(), s.namespace))
+	}
+}
+
+// A forced HelmRelease is upgraded although nothing has changed.
+func testForce(t *testing.T, w *world, c *client) {
+	shop := c.in("shop")
+	for version, opts := range []reconcileOptions{{force: true}, {reset: true}, {force: true}} {
+		if err := shop.reconcile(helmRelease(), "db", opts); err != nil {
+			t.Fatalf("%+v: %v\n%s", opts, err, w.logged())
+		}
+		if got := shop.printed(); !strings.HasSuffix(got, "✔ applied revision 1.0.0\n") || strings.Contains(got, "HelmChart") != opts.force {
+			t.Errorf("%+v: printed\n%s", opts, got)
+		}
+		want := []int{2, 2, 3}[version]
+		if got := w.run("get", "hr", "db", "-n", "shop", "-o", "jsonpath={.status.history[0].version}"); got != fmt.Sprint(want) {
+			t.Errorf("%+v: version %s, wanted %d", opts, got, want)
+		}
 	}
 }
 
@@ -121,7 +157,7 @@ spec: {url: "https://example.org:port/", interval: 1h}
 			t.Fatal(err)
 		}
 		before := f.kind.handled(o)
-		err = c.reconcile(f.kind, f.name, false)
+		err = c.reconcile(f.kind, f.name, reconcileOptions{})
 		if err == nil {
 			t.Errorf("%s %s is reconciled:\n%s", f.kind.name, f.name, c.printed())
 			continue
@@ -186,7 +222,7 @@ spec:
 	}}
 	w.repo.Write(map[string]string{"made/cm.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: made, namespace: shop}\n"}).Push("three")
 	long, _ := w.revision()
-	if err := c.reconcile(gitRepository(), "made", false); err != nil {
+	if err := c.reconcile(gitRepository(), "made", reconcileOptions{}); err != nil {
 		t.Error(err)
 	}
 	c.printed()

@@ -108,8 +108,12 @@ func (c *client) all() error {
 	return nil
 }
 
-// reconcile is `flux reconcile <kind> <name>`, with --with-source.
-func (c *client) reconcile(k kind, name string, withSource bool) error {
+// reconcileOptions are flags of `flux reconcile`; force and reset are those of
+// HelmReleases.
+type reconcileOptions struct{ withSource, force, reset bool }
+
+// reconcile is `flux reconcile <kind> <name>`.
+func (c *client) reconcile(k kind, name string, opts reconcileOptions) error {
 	o, _, err := c.get(k, name)
 	if err != nil {
 		return err
@@ -123,13 +127,13 @@ func (c *client) reconcile(k kind, name string, withSource bool) error {
 			return nil
 		}
 	}
-	if withSource {
+	if opts.withSource || opts.force {
 		from, namespace, source := k.sourceOf(o)
 		if namespace == "" {
 			namespace = c.namespace
 		}
 		first := c.in(namespace)
-		err := first.reconcile(from, source, from.sourceOf != nil)
+		err := first.reconcile(from, source, reconcileOptions{withSource: from.sourceOf != nil})
 		c.out.WriteString(first.printed())
 		if err != nil {
 			return err
@@ -137,11 +141,19 @@ func (c *client) reconcile(k kind, name string, withSource bool) error {
 	}
 	c.printf("► annotating %s %s in %s namespace", k.name, name, c.namespace)
 	before := k.handled(o)
-	token, err := json.Marshal(time.Now().Format(time.RFC3339Nano))
+	token := time.Now().Format(time.RFC3339Nano)
+	notes := map[string]string{"reconcile.fluxcd.io/requestedAt": token}
+	if opts.force {
+		notes["reconcile.fluxcd.io/forceAt"] = token
+	}
+	if opts.reset {
+		notes["reconcile.fluxcd.io/resetAt"] = token
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": notes}})
 	if err != nil {
 		return err
 	}
-	if err := c.patch(k, name, fmt.Sprintf(`{"metadata":{"annotations":{"reconcile.fluxcd.io/requestedAt":%s}}}`, token)); err != nil {
+	if err := c.patch(k, name, string(patch)); err != nil {
 		return err
 	}
 	c.printf("✔ %s annotated", k.name)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"plumb.dev/plumb/internal/sandbox"
+	"plumb.dev/plumb/internal/sandbox/chartserver"
 	"plumb.dev/plumb/internal/sandbox/child"
 	"plumb.dev/plumb/internal/sandbox/ociserver"
 	"plumb.dev/plumb/internal/sandbox/sandboxtest"
@@ -35,6 +36,7 @@ type world struct {
 	repo    *sandboxtest.Repo
 	oci     string // host of the registry
 	packed  string // revision of what is in it
+	charts  string // address of the Helm repository
 	log     string // file with the engine's log
 	http    string // address of the engine
 	flux    *client
@@ -97,6 +99,15 @@ spec:
   interval: 1h
   chart:
     spec: {chart: ./charts/db, sourceRef: {kind: GitRepository, name: fleet, namespace: flux-system}}
+  values: {size: small}
+---
+apiVersion: helm.toolkit.fluxcd.io/v2
+kind: HelmRelease
+metadata: {name: queue}
+spec:
+  interval: 1h
+  chart:
+    spec: {chart: queue, version: 2.x, sourceRef: {kind: HelmRepository, name: charts, namespace: flux-system}}
 -- charts/db/Chart.yaml --
 apiVersion: v2
 name: db
@@ -143,6 +154,16 @@ spec:
     substituteFrom: [{kind: ConfigMap, name: variables}]
 ---
 apiVersion: source.toolkit.fluxcd.io/v1
+kind: HelmRepository
+metadata: {name: charts, namespace: flux-system}
+spec: {url: "%[3]s", interval: 1h}
+---
+apiVersion: source.toolkit.fluxcd.io/v1
+kind: HelmRepository
+metadata: {name: registry, namespace: flux-system}
+spec: {url: "oci://%[2]s/charts", type: oci}
+---
+apiVersion: source.toolkit.fluxcd.io/v1
 kind: OCIRepository
 metadata: {name: packed, namespace: flux-system}
 spec: {url: "oci://%[2]s/packed", interval: 1h, insecure: true, ref: {tag: v1}}
@@ -168,6 +189,7 @@ func begin(t *testing.T) *world {
 	w.repo = sandboxtest.NewRepo(t, sandboxtest.Git(t), "fleet").WriteArchive(tree)
 	w.repo.Push("one")
 	w.pack()
+	w.publish()
 	w.serve(filepath.Join(dir, "cache"))
 	return w
 }
@@ -187,6 +209,33 @@ func (w *world) pack() {
 		w.t.Fatal(err)
 	}
 	w.packed = "v1@" + digest
+}
+
+// publish puts a chart into a Helm repository.
+func (w *world) publish() {
+	w.t.Helper()
+	server, err := chartserver.New(chartserver.Options{Dir: w.t.TempDir()})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(server.Close)
+	dir := w.t.TempDir()
+	for name, text := range map[string]string{
+		"Chart.yaml":        "apiVersion: v2\nname: queue\nversion: 0.0.0\n",
+		"templates/cm.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: queue}\n",
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			w.t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	if _, err := server.Publish(dir, "2.1.0"); err != nil {
+		w.t.Fatal(err)
+	}
+	w.charts = server.URL
 }
 
 // serve runs the engine. The pods of the installation only say that they run.
@@ -267,14 +316,23 @@ type subject struct {
 
 // subjects are the resources by the latest commit, in the order of a list.
 func (w *world) subjects() []subject {
+	w.t.Helper()
 	head, _ := w.revision()
+	index := w.run("get", "helmrepository", "charts", "-n", "flux-system", "-o", "jsonpath={.status.artifact.revision}")
+	if !strings.HasPrefix(index, "sha256:") {
+		w.t.Errorf("the index of the Helm repository is %q", index)
+	}
 	return []subject{
 		{gitRepository(), "flux-system", "fleet", head, "stored artifact for revision '" + head + "'"},
 		{ociRepository(), "flux-system", "packed", w.packed, "stored artifact for digest '" + w.packed + "'"},
+		{helmRepository(), "flux-system", "charts", index, "stored artifact: revision '" + index + "'"},
+		{helmChart(), "flux-system", "shop-db", "1.0.0", "packaged 'db' chart with version '1.0.0'"},
+		{helmChart(), "flux-system", "shop-queue", "2.1.0", "pulled 'queue' chart with version '2.1.0'"},
 		{kustomization(), "flux-system", "apps", head, "Applied revision: " + head},
 		{kustomization(), "flux-system", "packed", w.packed, "Applied revision: " + w.packed},
 		{kustomization(), "shop", "child", head, "Applied revision: " + head},
 		{helmRelease(), "shop", "db", "1.0.0", "Helm install succeeded for release shop/db.v1 with chart db@1.0.0"},
+		{helmRelease(), "shop", "queue", "2.1.0", "Helm install succeeded for release shop/queue.v1 with chart queue@2.1.0"},
 	}
 }
 
@@ -304,7 +362,7 @@ func is(t *testing.T, got, want string) {
 // TestFlux runs the commands, one after the other, on one installation.
 func TestFlux(t *testing.T) {
 	w := begin(t)
-	w.apply(fmt.Sprintf(resources, w.repo.URL, w.oci))
+	w.apply(fmt.Sprintf(resources, w.repo.URL, w.oci, w.charts))
 	w.ready(w.flux, "apps", "packed")
 	w.ready(w.flux.in("shop"), "child")
 	for _, test := range []struct {
@@ -312,10 +370,10 @@ func TestFlux(t *testing.T) {
 		run  func(*testing.T, *world, *client)
 	}{
 		// What only reads comes first.
-		{"check", testCheck}, {"version", testVersion}, {"get", testGet}, {"tree", testTree}, {"trace", testTrace},
+		{"check", testCheck}, {"version", testVersion}, {"get", testGet}, {"tree", testTree}, {"trace", testTrace}, {"trace-helm", testTraceHelm},
 		{"events", testEvents}, {"diff", testDiff}, {"export", testExport}, {"debug", testDebug}, {"logs", testLogs},
 		{"metrics", testMetrics},
-		{"reconcile", testReconcile}, {"suspend", testSuspend}, {"create", testCreate}, {"failures", testFailures},
+		{"reconcile", testReconcile}, {"suspend", testSuspend}, {"create", testCreate}, {"failures", testFailures}, {"force", testForce},
 		{"migrate", testMigrate}, {"uninstall", testUninstall},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, w, w.flux.with(t)) })

@@ -3,6 +3,7 @@ package fluxcli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,7 +13,6 @@ import (
 	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -80,35 +80,73 @@ func (c *client) trace(resource schema.GroupVersionResource, name string) error 
 	if err != nil {
 		return err
 	}
-	ns, ks, err := c.managedBy(u)
-	if err != nil {
-		return err
+	for _, by := range []struct {
+		group  string
+		report func(c *client, namespace, name string) error
+	}{{kustomizev1.GroupVersion.Group, (*client).traceKustomization}, {helmv2.GroupVersion.Group, (*client).traceHelm}} {
+		namespace, name, err := c.managedBy(u, by.group)
+		if err != nil {
+			continue
+		}
+		c.printf("Object: %s/%s", u.GetKind(), u.GetName())
+		c.printf("Namespace: %s", u.GetNamespace())
+		c.printf("Status: Managed by Flux\n---")
+		return by.report(c, namespace, name)
 	}
-	at := c.in(ns)
-	o, _, err := at.get(kustomization(), ks)
+	return errors.New("object not managed by Flux")
+}
+
+func (c *client) traceKustomization(namespace, name string) error {
+	o, _, err := c.in(namespace).get(kustomization(), name)
 	if err != nil {
 		return fmt.Errorf("failed to find kustomization: %w", err)
 	}
 	k := o.(*kustomizev1.Kustomization)
-	c.printf("Object: %s/%s", u.GetKind(), u.GetName())
-	c.printf("Namespace: %s", u.GetNamespace())
-	c.printf("Status: Managed by Flux\n---")
 	c.printf("Kustomization: %s\nNamespace: %s\nPath: %s\nRevision: %s", k.Name, k.Namespace, k.Spec.Path, k.Status.LastAppliedRevision)
 	c.readiness(k)
-	from := c.in(ns)
-	if k.Spec.SourceRef.Namespace != "" {
-		from = c.in(k.Spec.SourceRef.Namespace)
-	}
-	o, _, err = from.get(gitRepository(), k.Spec.SourceRef.Name)
+	return c.traceSource(k.Spec.SourceRef.Kind, namespace, k.Spec.SourceRef.Namespace, k.Spec.SourceRef.Name)
+}
+
+func (c *client) traceHelm(namespace, name string) error {
+	o, _, err := c.in(namespace).get(helmRelease(), name)
 	if err != nil {
-		return fmt.Errorf("failed to find GitRepository: %w", err)
+		return fmt.Errorf("failed to find HelmRelease: %w", err)
 	}
-	g := o.(*sourcev1.GitRepository)
-	c.printf("---\nGitRepository: %s\nNamespace: %s\nBranch: %s", g.Name, g.Namespace, g.Spec.Reference.Branch)
-	if g.Status.Artifact != nil {
-		c.printf("Revision: %s", g.Status.Artifact.Revision)
+	hr := o.(*helmv2.HelmRelease)
+	c.printf("HelmRelease: %s\nNamespace: %s\nRevision: %s", hr.Name, hr.Namespace, hr.Status.LastAttemptedRevision)
+	c.readiness(hr)
+	if in, chart, ok := strings.Cut(hr.Status.HelmChart, "/"); ok {
+		if err := c.traceSource("HelmChart", namespace, in, chart); err != nil {
+			return err
+		}
 	}
-	c.readiness(g)
+	if hr.Spec.Chart == nil {
+		return nil
+	}
+	ref := hr.Spec.Chart.Spec.SourceRef
+	return c.traceSource(ref.Kind, namespace, ref.Namespace, ref.Name)
+}
+
+// traceSource tells of a source in a namespace, or in that of who refers to it.
+func (c *client) traceSource(kindName, referrer, namespace, name string) error {
+	if namespace == "" {
+		namespace = referrer
+	}
+	k := sourceKind(kindName)
+	o, u, err := c.in(namespace).get(k, name)
+	if err != nil {
+		return fmt.Errorf("failed to find %s: %w", kindName, err)
+	}
+	c.printf("---\n%s: %s\nNamespace: %s", kindName, name, namespace)
+	if chart, _, _ := unstructured.NestedString(u.Object, "spec", "chart"); chart != "" {
+		c.printf("Chart: %s", chart)
+	}
+	if branch, _, _ := unstructured.NestedString(u.Object, "spec", "ref", "branch"); branch != "" {
+		c.printf("Branch: %s", branch)
+	}
+	revision, _, _ := unstructured.NestedString(u.Object, "status", "artifact", "revision")
+	c.printf("Revision: %s", revision)
+	c.readiness(o)
 	return nil
 }
 
@@ -124,9 +162,9 @@ func (c *client) readiness(o object) {
 	}
 }
 
-// managedBy follows owners up to an object with the labels of a Kustomization.
-func (c *client) managedBy(u *unstructured.Unstructured) (namespace, name string, err error) {
-	const group = "kustomize.toolkit.fluxcd.io"
+// managedBy follows owners up to an object with the labels of a Kustomization or
+// a HelmRelease.
+func (c *client) managedBy(u *unstructured.Unstructured, group string) (namespace, name string, err error) {
 	if name := u.GetLabels()[group+"/name"]; name != "" {
 		return u.GetLabels()[group+"/namespace"], name, nil
 	}
@@ -140,15 +178,15 @@ func (c *client) managedBy(u *unstructured.Unstructured) (namespace, name string
 		if err != nil {
 			return "", "", err
 		}
-		if namespace, name, err := c.managedBy(owner); err == nil {
+		if namespace, name, err := c.managedBy(owner, group); err == nil {
 			return namespace, name, nil
 		}
 	}
 	return "", "", fmt.Errorf("object not managed by Flux")
 }
 
-// events is `flux events --for <kind>/<name>`: those of the object and of its
-// source, oldest first.
+// events is `flux events --for <kind>/<name>`: those of the object and of what it
+// is made from, oldest first.
 func (c *client) events(k kind, name string) ([]corev1.Event, error) {
 	o, _, err := c.get(k, name)
 	if err != nil {
@@ -158,16 +196,20 @@ func (c *client) events(k kind, name string) ([]corev1.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	if k.sourceOf != nil {
+	for at := c; k.sourceOf != nil; {
 		from, namespace, source := k.sourceOf(o)
-		if namespace == "" {
-			namespace = c.namespace
+		if namespace != "" {
+			at = at.in(namespace)
 		}
-		more, err := c.eventsOf(namespace, from.name, source)
+		more, err := at.eventsOf(at.namespace, from.name, source)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, more...)
+		if o, _, err = at.get(from, source); err != nil {
+			return nil, err
+		}
+		k = from
 	}
 	slices.SortStableFunc(out, func(a, b corev1.Event) int { return seen(a).Compare(seen(b)) })
 	for _, e := range out {
@@ -278,6 +320,37 @@ func (c *client) debugStatus(name string) error {
 	text, err := yaml.Marshal(o.(*kustomizev1.Kustomization).Status)
 	c.printf("%s", text)
 	return err
+}
+
+// debugRelease is `flux debug hr`: the values, of ConfigMaps and Secrets first, and
+// the history.
+func (c *client) debugRelease(name string) (values, history string, err error) {
+	o, _, err := c.get(helmRelease(), name)
+	if err != nil {
+		return "", "", err
+	}
+	hr := o.(*helmv2.HelmRelease)
+	merged := map[string]any{}
+	for _, from := range hr.Spec.ValuesFrom {
+		cm, err := c.core.CoreV1().ConfigMaps(c.namespace).Get(c.t.Context(), from.Name, metav1.GetOptions{})
+		if err != nil {
+			return "", "", err
+		}
+		if err := yaml.Unmarshal([]byte(cm.Data["values.yaml"]), &merged); err != nil {
+			return "", "", err
+		}
+	}
+	if hr.Spec.Values != nil {
+		if err := json.Unmarshal(hr.Spec.Values.Raw, &merged); err != nil {
+			return "", "", err
+		}
+	}
+	v, err := yaml.Marshal(merged)
+	if err != nil {
+		return "", "", err
+	}
+	h, err := yaml.Marshal(hr.Status.History)
+	return string(v), string(h), err
 }
 
 // logLine is what `flux logs` reads of a line.

@@ -28,6 +28,8 @@ func adoptCommand(p *program) *cobra.Command {
 		Args:              knownCommand,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		SuggestionsMinimumDistance: 2,
 	}
 	cmd.AddCommand(adoptFluxCommand(p))
 	return cmd

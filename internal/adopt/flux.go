@@ -145,7 +145,7 @@ func kinds() []kind {
 	}
 	return []kind{
 		{flux.KustomizeController, at(flux.KustomizeGroup, "v1", "kustomizations"), flux.KindKustomization, true, flux.View},
-		{flux.HelmController, at("helm.toolkit.fluxcd.io", "v2", "helmreleases"), "HelmRelease", true, nil},
+		{flux.HelmController, at(flux.HelmGroup, "v2", "helmreleases"), flux.KindHelmRelease, true, flux.ViewHelmRelease},
 		{flux.SourceController, at(flux.SourceGroup, "v1", "gitrepositories"), flux.KindGitRepository, false, nil},
 		{flux.SourceController, at(flux.SourceGroup, "v1", "ocirepositories"), "OCIRepository", false, nil},
 		{flux.SourceController, at(flux.SourceGroup, "v1", "helmrepositories"), "HelmRepository", false, nil},

@@ -30,7 +30,9 @@ type Comparison struct {
 	Applied   app.Revision // what Flux has delivered last
 	Objects   int          // how many were compared
 	Changes   []plan.Step  // what would be changed; the takeover itself is not among it
-	Warnings  []app.Warning
+	// Action is what would be done to a Helm release, and why; "" for nothing.
+	Action, Because string
+	Warnings        []app.Warning
 	// Err is why Plumb could not deliver the app, or why it could not be
 	// compared; nil if neither.
 	Err error
@@ -39,7 +41,7 @@ type Comparison struct {
 }
 
 // Same reports whether nothing would happen to the app.
-func (c Comparison) Same() bool { return c.Err == nil && len(c.Changes) == 0 }
+func (c Comparison) Same() bool { return c.Err == nil && len(c.Changes) == 0 && c.Action == "" }
 
 // Moved reports whether Git has moved on since Flux delivered last: then
 // differences may be no more than that.
@@ -97,7 +99,7 @@ func (c *Comparer) Compare(ctx context.Context, in *Cluster, apps []*unstructure
 
 func (c *Comparer) options() cluster.Options {
 	return cluster.Options{
-		Managers: []string{flux.FieldManager, argo.FieldManager},
+		Managers: []string{flux.FieldManager, flux.HelmFieldManager, argo.FieldManager},
 		Keys:     append(flux.Keys(), argo.Keys()...), Version: c.Version,
 	}
 }
@@ -123,6 +125,9 @@ func (c *Comparer) one(ctx context.Context, u *unstructured.Unstructured) (out C
 		out.Err = err
 		return out
 	}
+	if spec.Release != nil {
+		return c.release(ctx, out, cl, spec, src, parts)
+	}
 	revision, p, err := engine.Preview(ctx, c.Sources, c.Bases, cl, spec, src, parts...)
 	out.Revision, out.Warnings, out.Err = revision, p.Warnings, err
 	if err == nil && p.Refused != nil {
@@ -140,6 +145,19 @@ func (c *Comparer) one(ctx context.Context, u *unstructured.Unstructured) (out C
 		if !isTakeover(spec.StandIn, s) {
 			out.Changes = append(out.Changes, s)
 		}
+	}
+	return out
+}
+
+// release compares a Helm release: what stands in its storage with what is
+// asked for and, where the release has drift looked for, with the cluster.
+func (c *Comparer) release(ctx context.Context, out Comparison, cl *cluster.Cluster, spec app.Spec, src app.Source, parts []source.Part) Comparison {
+	revision, next, drift, err := engine.PreviewRelease(ctx, c.Sources, cl, spec, src, parts...)
+	out.Revision, out.Err, out.Changes = revision, err, drift.Differing()
+	out.Objects = len(drift.Steps())
+	out.Applied = app.Revision{} // it names a version of the chart, not a commit
+	if next.Action != app.ReleaseNone {
+		out.Action, out.Because = string(next.Action), next.Because
 	}
 	return out
 }

@@ -131,8 +131,10 @@ type kind struct {
 	controller string
 	resource   schema.GroupVersionResource
 	name       string
-	// view reads an app; nil for kinds that deliver nothing.
-	view func(*unstructured.Unstructured) app.View
+	// delivers: it is an app, and is to be compared. view reads one; without it
+	// the kind counts as one that Plumb does not deliver.
+	delivers bool
+	view     func(*unstructured.Unstructured) app.View
 }
 
 // kinds lists what Flux's replaced controllers work on. Which of it Plumb does
@@ -142,13 +144,13 @@ func kinds() []kind {
 		return schema.GroupVersionResource{Group: group, Version: version, Resource: resource}
 	}
 	return []kind{
-		{flux.KustomizeController, at(flux.KustomizeGroup, "v1", "kustomizations"), flux.KindKustomization, flux.View},
-		{flux.HelmController, at("helm.toolkit.fluxcd.io", "v2", "helmreleases"), "HelmRelease", nil},
-		{flux.SourceController, at(flux.SourceGroup, "v1", "gitrepositories"), flux.KindGitRepository, nil},
-		{flux.SourceController, at(flux.SourceGroup, "v1", "ocirepositories"), "OCIRepository", nil},
-		{flux.SourceController, at(flux.SourceGroup, "v1", "helmrepositories"), "HelmRepository", nil},
-		{flux.SourceController, at(flux.SourceGroup, "v1", "helmcharts"), "HelmChart", nil},
-		{flux.SourceController, at(flux.SourceGroup, "v1", "buckets"), "Bucket", nil},
+		{flux.KustomizeController, at(flux.KustomizeGroup, "v1", "kustomizations"), flux.KindKustomization, true, flux.View},
+		{flux.HelmController, at(flux.HelmGroup, "v2", "helmreleases"), flux.KindHelmRelease, true, flux.ViewHelmRelease},
+		{flux.SourceController, at(flux.SourceGroup, "v1", "gitrepositories"), flux.KindGitRepository, false, nil},
+		{flux.SourceController, at(flux.SourceGroup, "v1", "ocirepositories"), "OCIRepository", false, nil},
+		{flux.SourceController, at(flux.SourceGroup, "v1", "helmrepositories"), "HelmRepository", false, nil},
+		{flux.SourceController, at(flux.SourceGroup, "v1", "helmcharts"), "HelmChart", false, nil},
+		{flux.SourceController, at(flux.SourceGroup, "v1", "buckets"), "Bucket", false, nil},
 	}
 }
 
@@ -176,13 +178,13 @@ func (c *Cluster) Resources(ctx context.Context) (Resources, error) {
 		}
 		switch {
 		case len(items) == 0:
-		case !controller.Serves(k.resource.GroupResource()):
+		case !controller.Serves(k.resource.GroupResource()) || k.delivers && k.view == nil:
 			u := Unserved{Kind: k.name, Count: len(items)}
 			for _, item := range items[:min(len(items), some)] {
 				u.Some = append(u.Some, item.GetNamespace()+"/"+item.GetName())
 			}
 			out.Unserved = append(out.Unserved, u)
-		case k.view != nil:
+		case k.delivers:
 			out.Apps = append(out.Apps, items...)
 		}
 	}

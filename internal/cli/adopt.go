@@ -28,6 +28,8 @@ func adoptCommand(p *program) *cobra.Command {
 		Args:              knownCommand,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		SuggestionsMinimumDistance: 2,
 	}
 	cmd.AddCommand(adoptFluxCommand(p))
 	return cmd
@@ -39,8 +41,8 @@ func adoptFluxCommand(p *program) *cobra.Command {
 		Use:   "flux",
 		Short: "Take over from a running Flux",
 		Long: `Take over from a Flux that runs in the cluster. First each Kustomization is
-compared, as plumb diff does it, with what Plumb would do about it: that must be
-nothing. Then Flux's kustomize-controller, helm-controller and source-controller
+compared, as plumb diff does it, with what Plumb would do about it, and each
+HelmRelease with what is stored of it: that must be nothing. Then Flux's kustomize-controller, helm-controller and source-controller
 are scaled to 0, and their pods waited for; how many replicas they had is noted in
 an annotation. Plumb's definitions of the custom resources take the place of
 Flux's. From then on a Plumb that is installed goes on; it waits as long as Flux

@@ -29,6 +29,8 @@ type adoptedOutput struct {
 	Objects   int            `json:"objects"`
 	Delivered revisionOutput `json:"delivered"` // by Flux
 	Error     string         `json:"error,omitempty"`
+	Action    string         `json:"action,omitempty"` // what would be done to a Helm release
+	Because   string         `json:"because,omitempty"`
 }
 
 type unservedOutput struct {
@@ -47,7 +49,8 @@ func (a *adoption) json() adoptOutput {
 		Apps: []adoptedOutput{}, Unserved: []unservedOutput{}, Controllers: []controllerOutput{}, Definitions: append([]string{}, a.definitions...)}
 	for _, c := range a.apps {
 		item := adoptedOutput{diffOutput: changesJSON(c.App, c.Revision, c.Changes, c.Warnings),
-			Suspended: c.Suspended, Objects: c.Objects, Delivered: revisionOutput{c.Applied.Commit, c.Applied.Ref}}
+			Suspended: c.Suspended, Objects: c.Objects, Delivered: revisionOutput{c.Applied.Commit, c.Applied.Ref}, Action: c.Action, Because: c.Because}
+		item.Differs = item.Differs || c.Action != ""
 		if c.Err != nil {
 			item.Error = c.Err.Error()
 		}
@@ -110,6 +113,8 @@ func verdictOf(c adopt.Comparison) (cell, string) {
 		return cell{"suspended", faint}, ""
 	case c.Err != nil:
 		return cell{"cannot be delivered", bad}, c.Err.Error()
+	case c.Action != "":
+		return cell{"would " + c.Action, busy}, c.Because
 	case len(c.Changes) == 1:
 		return cell{"1 difference", busy}, moved(c)
 	case len(c.Changes) > 1:

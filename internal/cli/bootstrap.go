@@ -44,6 +44,8 @@ func bootstrapCommand(p *program) *cobra.Command {
 		Args:              knownCommand,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		SuggestionsMinimumDistance: 2,
 	}
 	cmd.AddCommand(bootstrapGitCommand(p))
 	return cmd

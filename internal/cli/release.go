@@ -26,6 +26,8 @@ func releaseCommand(p *program) *cobra.Command {
 		Args:              knownCommand,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		SuggestionsMinimumDistance: 2,
 	}
 	cmd.AddCommand(releaseFluxCommand(p))
 	return cmd

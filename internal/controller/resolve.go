@@ -23,7 +23,9 @@ import (
 func (c *Controller) Resolve(ctx context.Context, id app.ID) (app.Spec, app.Source, error) {
 	switch id.Kind {
 	case flux.KindKustomization:
-		return c.resolveKustomization(ctx, id)
+		return c.resolveFlux(ctx, id, kustomizationResource, flux.DecodeKustomization)
+	case flux.KindHelmRelease:
+		return c.resolveFlux(ctx, id, helmReleaseResource, flux.DecodeHelmRelease)
 	case argo.KindApplication:
 		return c.resolveApplication(ctx, id)
 	}
@@ -34,8 +36,8 @@ func (c *Controller) Resolve(ctx context.Context, id app.ID) (app.Spec, app.Sour
 // read or may read now. Not for an app of the cluster that Plumb serves.
 func (c *Controller) Cluster(ctx context.Context, spec app.Spec) (app.Cluster, error) {
 	found := app.Cluster{ID: spec.Target.Cluster, Err: app.Fail(app.StageSpec, app.ReasonClusterUnknown, "cluster %q is not registered", spec.Target.Cluster)}
-	if spec.ID.Kind == flux.KindKustomization {
-		u, err := c.get(ctx, kustomizationResource, spec.ID.Namespace, spec.ID.Name)
+	if resource, ok := map[string]schema.GroupVersionResource{flux.KindKustomization: kustomizationResource, flux.KindHelmRelease: helmReleaseResource}[spec.ID.Kind]; ok {
+		u, err := c.get(ctx, resource, spec.ID.Namespace, spec.ID.Name)
 		if err != nil {
 			return app.Cluster{}, err
 		}
@@ -68,12 +70,12 @@ func (c *Controller) get(ctx context.Context, gvr schema.GroupVersionResource, n
 	return c.dynamic.Resource(gvr).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
 }
 
-func (c *Controller) resolveKustomization(ctx context.Context, id app.ID) (app.Spec, app.Source, error) {
-	u, err := c.get(ctx, kustomizationResource, id.Namespace, id.Name)
+func (c *Controller) resolveFlux(ctx context.Context, id app.ID, resource schema.GroupVersionResource, decode func(*unstructured.Unstructured) app.Spec) (app.Spec, app.Source, error) {
+	u, err := c.get(ctx, resource, id.Namespace, id.Name)
 	if err != nil {
 		return app.Spec{}, app.Source{}, err
 	}
-	spec := c.standIn(c.opts.Tenancy.Restrict(flux.DecodeKustomization(u)))
+	spec := c.standIn(c.opts.Tenancy.Restrict(decode(u)))
 	if spec.Invalid != nil {
 		return spec, app.Source{}, spec.Invalid
 	}

@@ -20,6 +20,9 @@ func Preview(ctx context.Context, sources, bases *source.Store, cl *cluster.Clus
 	if spec.Invalid != nil {
 		return app.Revision{}, plan.Plan{}, spec.Invalid
 	}
+	if spec.Release != nil {
+		return app.Revision{}, plan.Plan{}, app.Fail(app.StagePlan, app.ReasonUnsupported, "%s is a Helm release, which is not planned object by object", spec.ID)
+	}
 	revision, repo, err := sources.Resolve(ctx, src, time.Now(), parts...)
 	if err != nil {
 		return app.Revision{}, plan.Plan{}, err

@@ -65,6 +65,14 @@ func describe(t testing.TB, u *unstructured.Unstructured) string {
 		var source app.Source
 		source, warnings, failure = DecodeExternalArtifact(u)
 		print(&out, "", reflect.ValueOf(source))
+	case KindHelmRepository, KindHelmChart:
+		var source app.Source
+		k := kindOf(t, u.GetKind())
+		source, warnings, failure = k.Decode(u)
+		print(&out, "", reflect.ValueOf(source))
+		for _, use := range k.Secrets(u) {
+			fmt.Fprintf(&out, "secret: %s\n", use.Name)
+		}
 	case KindKustomization:
 		spec := DecodeKustomization(u)
 		warnings, failure = spec.Warnings, spec.Invalid

@@ -51,6 +51,15 @@ func FuzzDecode(f *testing.F) {
 		found := app.SourceReport{Of: artifact, Failure: refused, Revision: artifact.Recorded}
 		EncodeOCIRepository(found, nil, status)
 		OCIRepositoryEvents(found, nil, status)
+		for _, k := range SourceKinds() {
+			source, warnings, failure := k.Decode(u)
+			for _, use := range k.Secrets(u) {
+				use.Into(&source, map[string][]byte{"username": data, "password": data, ".dockerconfigjson": data, "ca.crt": data})
+			}
+			r := app.SourceReport{Of: source, Failure: failure, Revision: source.Recorded, At: time.Unix(0, 0)}
+			k.Encode(r, warnings, status)
+			k.Events(r, warnings, status)
+		}
 		spec := DecodeKustomization(u)
 		look := app.SourceReport{ID: source.ID, Of: source, Failure: failure, At: time.Unix(0, 0), Revision: ParseRevision(source.URL)}
 		EncodeGitRepository(look, warnings, status)

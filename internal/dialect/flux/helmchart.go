@@ -85,7 +85,11 @@ func DecodeHelmChart(u *unstructured.Unstructured) (app.Source, []app.Warning, *
 		warn(len(v.Identity) > 0, "verify.matchOIDCIdentity", "has no effect beside secretRef: the keys alone decide, as in Flux")
 	}
 	warn(published && spec.ReconcileStrategy == "Revision", "reconcileStrategy", "has no effect with a HelmRepository")
-	return source, warnings, helmChartFailure(spec)
+	failure := helmChartFailure(spec)
+	if failure != nil && spec.Verify == nil {
+		source.Uses = nil // what is wrong comes before what is missing
+	}
+	return source, warnings, failure
 }
 
 func helmChartFailure(spec helmChartSpec) *app.Failure {

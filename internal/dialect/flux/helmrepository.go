@@ -1,6 +1,7 @@
 package flux
 
 import (
+	"errors"
 	"net/url"
 	"reflect"
 	"time"
@@ -104,18 +105,22 @@ func helmRepositorySecrets(u *unstructured.Unstructured) []SecretUse {
 	var out []SecretUse
 	if name := text(u.Object, "spec", "secretRef", "name"); name != "" {
 		out = append(out, SecretUse{Name: name, Into: func(src *app.Source, data map[string][]byte) {
-			if config := data[".dockerconfigjson"]; len(config) > 0 && src.HelmRepository.OCI {
+			if config := data[dockerConfigKey]; len(config) > 0 && src.HelmRepository.OCI {
 				src.HelmRepository.Keychain = config
 				return
 			}
 			src.Auth = Credentials(data, src.URL)
+			switch a := src.Auth; {
+			case a.Err != nil:
+			case a.Username != "" && a.Password == "":
+				src.Auth.Err = errors.New("the Secret holds username without password")
+			case a.Username == "" && len(a.CA) == 0 && len(a.ClientCert) == 0:
+				src.Auth.Err = errors.New("the Secret holds no username and password")
+			}
 		}})
 	}
 	if name := text(u.Object, "spec", "certSecretRef", "name"); name != "" {
-		out = append(out, SecretUse{Name: name, Into: func(src *app.Source, data map[string][]byte) {
-			tls := Credentials(map[string][]byte{"ca.crt": data["ca.crt"], "tls.crt": data["tls.crt"], "tls.key": data["tls.key"]}, src.URL)
-			src.Auth.CA, src.Auth.ClientCert, src.Auth.ClientKey, src.Auth.Err = tls.CA, tls.ClientCert, tls.ClientKey, tls.Err
-		}})
+		out = append(out, SecretUse{Name: name, Into: addCertificates})
 	}
 	return out
 }

@@ -71,6 +71,14 @@ func TestStatusFitsSchema(t *testing.T) {
 	look.Failure = app.Fail(app.StageFetch, app.ReasonUnreachable, "no route to host")
 	check("unreachable", repositories, EncodeGitRepository(look, nil, status))
 
+	for kind, looks := range map[string][]sourceLook{KindHelmRepository: helmRepositoryLooks(), KindHelmChart: helmChartLooks()} {
+		all, k, old := validators(t, kind, 3), kindOf(t, kind), never()
+		for _, s := range looks {
+			old = k.Encode(s.report, nil, old)
+			check(kind+", "+s.name, all, old)
+		}
+	}
+
 	artifacts := validators(t, KindOCIRepository, 2)
 	look = ociLooks()[0].report
 	status = EncodeOCIRepository(look, nil, never())

@@ -112,8 +112,8 @@ func (r *Repository) resolve(ref string) (*url.URL, error) {
 // get asks for one address. Every answer but 200, and 304 where head makes the
 // request a conditional one, is a failure.
 func (r *Repository) get(ctx context.Context, target *url.URL, head http.Header) (*http.Response, error) {
-	if r.auth.Err != nil {
-		return nil, app.Fail(app.StageFetch, app.ReasonAuthentication, "credentials for %s: %w", r, r.auth.Err)
+	if f := r.auth.Refusal(r.String()); f != nil {
+		return nil, f
 	}
 	at := place{target}
 	known := r.pass || r.same(target)

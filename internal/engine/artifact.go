@@ -180,6 +180,9 @@ func (n sourceNow) content(r app.Revision) (archive.Content, error) {
 		return archive.Content{}, err
 	}
 	c := archive.Content{Revision: r, Tree: tree}
+	if r.Chart != nil {
+		c.Prefix = r.Chart.Name // as helm package does
+	}
 	if files := n.files(tree); files != tree {
 		filter, ok := files.(source.Filter)
 		if !ok {

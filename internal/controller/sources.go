@@ -243,7 +243,7 @@ func (c *Controller) drop(id app.SourceID) {
 // PublishSource writes what the engine found of a source.
 func (c *Controller) PublishSource(ctx context.Context, r app.SourceReport) error {
 	k, ok := sourceKindOf(r.ID.Kind)
-	if !ok || flux.Foreign(k.Kind) {
+	if !ok {
 		return nil
 	}
 	unlock := c.lock(k.resource, r.ID.Namespace, r.ID.Name)
@@ -256,6 +256,10 @@ func (c *Controller) PublishSource(ctx context.Context, r app.SourceReport) erro
 		old := statusOf(u)
 		status := k.Encode(r, warnings, old)
 		events := flux.Annotated(k.Events(r, warnings, old), u.GetAnnotations())
+		if flux.Foreign(k.Kind) {
+			c.emit(u, events)
+			return nil
+		}
 		if err := c.writeStatus(ctx, k.resource, u, status); err != nil {
 			return err
 		}

@@ -19,6 +19,8 @@ const (
 	// packAfter lets the apps that a commit touches be delivered first, and
 	// makes one archive of commits that come together.
 	packAfter = 500 * time.Millisecond
+	// packWithin is how long commits that follow one another may put it off.
+	packWithin = 5 * time.Second
 	// publishAgain is the wait after a status could not be written.
 	publishAgain = time.Second
 )
@@ -27,13 +29,17 @@ const (
 type outbox struct {
 	report *app.SourceReport // nil if there is nothing
 	now    sourceNow
-	going  bool // post's goroutine runs
+	since  time.Time // when there was nothing before
+	going  bool      // post's goroutine runs
 	news   chan struct{}
 }
 
 // publish hands a report on. now is what the source shows.
 func (s *sourceLoop) publish(report app.SourceReport, now sourceNow) {
 	s.mu.Lock()
+	if s.out.report == nil {
+		s.out.since = time.Now()
+	}
 	s.out.report, s.out.now = &report, now
 	start := !s.out.going
 	s.out.going = true
@@ -153,7 +159,10 @@ func (s *sourceLoop) pack(report *app.SourceReport, now sourceNow) (failure *app
 	if report.Failure != nil { // what can be fetched stays what it was
 		return nil, false
 	}
-	if !s.pause(packAfter) {
+	s.mu.Lock()
+	late := time.Since(s.out.since) > packWithin
+	s.mu.Unlock()
+	if !late && !s.pause(packAfter) {
 		return nil, true
 	}
 	made, err := store.Make(s.ctx, report.ID, content)
@@ -171,6 +180,9 @@ func (n sourceNow) content(r app.Revision) (archive.Content, error) {
 		return archive.Content{}, err
 	}
 	c := archive.Content{Revision: r, Tree: tree}
+	if r.Chart != nil {
+		c.Prefix = r.Chart.Name // as helm package does
+	}
 	if files := n.files(tree); files != tree {
 		filter, ok := files.(source.Filter)
 		if !ok {

@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -71,6 +72,7 @@ func scenarios(t *testing.T, dir string, opts server.Options) {
 	install(t, cluster.Kubeconfig)
 	git := sandboxtest.Git(t)
 	hooks := serve(t, cluster.Kubeconfig, opts)
+	store := sync.OnceValue(func() *sandboxtest.S3 { return sandboxtest.S3Store(t) }) // it may have to be built
 	var count atomic.Int64
 	testscript.Run(t, testscript.Params{
 		Dir:                 dir,
@@ -81,6 +83,7 @@ func scenarios(t *testing.T, dir string, opts server.Options) {
 			proxy := newGate(git.URL(), filepath.Dir(git.Dir(ns)))
 			env.Defer(proxy.Close)
 			env.Values["switch"], env.Values["hooks"] = proxy, hooks
+			env.Values["s3"] = store
 			env.Values["charts"] = new(*chartserver.Server)
 			repo := proxy.URL + "/" + ns + ".git"
 			env.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
@@ -98,7 +101,7 @@ func scenarios(t *testing.T, dir string, opts server.Options) {
 			return prepare(env, git, ns)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"push": push, "apply": apply, "subst": subst, "until": until, "git-server": gitServer, "hook": hook, "fetch": fetch, "http": httpStatus, "charts": charts,
+			"push": push, "apply": apply, "subst": subst, "until": until, "git-server": gitServer, "hook": hook, "fetch": fetch, "http": httpStatus, "external": external, "s3": s3, "charts": charts,
 			"oci-push": ociPush, "oci-sign": ociSign, "oci-key": ociKey, "oci-server": ociServer,
 		},
 	})
@@ -297,7 +300,8 @@ func fill(ts *testscript.TestScript, from, to string) error {
 		return err
 	}
 	text := strings.NewReplacer("$NS", ts.Getenv("NS"), "$REPO", ts.Getenv("REPO"), "$BASE", ts.Getenv("BASE"), "$COMMIT", ts.Getenv("COMMIT"),
-		"$OCIHOST", ts.Getenv("OCIHOST"), "$OCI", ts.Getenv("OCI"), "$DIGEST", ts.Getenv("DIGEST"), "$CHARTS", ts.Getenv("CHARTS")).Replace(string(data))
+		"$OCIHOST", ts.Getenv("OCIHOST"), "$OCI", ts.Getenv("OCI"), "$DIGEST", ts.Getenv("DIGEST"), "$CHARTS", ts.Getenv("CHARTS"),
+		"$S3KEY", ts.Getenv("S3KEY"), "$S3SECRET", ts.Getenv("S3SECRET"), "$S3", ts.Getenv("S3")).Replace(string(data))
 	if from == to && text == string(data) {
 		return nil
 	}
@@ -337,6 +341,8 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 var plurals = map[string]schema.GroupVersionResource{
 	"ks":         {Group: "kustomize.toolkit.fluxcd.io", Version: "v1", Resource: "kustomizations"},
 	"gitrepo":    {Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "gitrepositories"},
+	"bucket":     {Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "buckets"},
+	"ea":         {Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "externalartifacts"},
 	"ocirepo":    {Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "ocirepositories"},
 	"hr":         {Group: "helm.toolkit.fluxcd.io", Version: "v2", Resource: "helmreleases"},
 	"helmchart":  {Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "helmcharts"},

@@ -39,6 +39,10 @@ func EncodeExternalArtifact(_ app.SourceReport, _ []app.Warning, old map[string]
 	return maps.Clone(orEmpty(old))
 }
 
-// ExternalArtifactEvents is SourceKind.Events: what goes wrong is told of by
-// who reads the artifact.
-func ExternalArtifactEvents(app.SourceReport, []app.Warning, map[string]any) []app.Event { return nil }
+// ExternalArtifactEvents is SourceKind.Events.
+func ExternalArtifactEvents(r app.SourceReport, _ []app.Warning, _ map[string]any) []app.Event {
+	if r.Failure == nil {
+		return nil
+	}
+	return []app.Event{{Warning: true, Reason: "ArtifactFailed", Message: clip(failureMessage(r.Failure), maxNote)}}
+}

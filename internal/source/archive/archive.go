@@ -38,6 +38,8 @@ type Content struct {
 	Tree     *source.Tree
 	// Filter says what the source leaves out; nil: nothing.
 	Filter source.Filter
+	// Prefix is a directory that all is put below, as charts have it; "" is none.
+	Prefix string
 }
 
 // Options configure a Store. Dir must be set.

@@ -254,6 +254,25 @@ func TestBytesFollowFromContent(t *testing.T) {
 	}
 }
 
+// Below a prefix it is another archive.
+func TestPrefix(t *testing.T) {
+	o := newOrigin(t)
+	o.write("Chart.yaml", "name: web\n")
+	o.write("templates/big.yaml", strings.Repeat("x\n", maxUnit))
+	o.write("templates/small.yaml", "a: b\n")
+	c := o.commit(nil)
+	s := newStore(t, "")
+	plain := mustMake(t, s, c)
+	c.Prefix = "web"
+	if a := mustMake(t, s, c); a.Digest == plain.Digest {
+		t.Error("it is the same one")
+	}
+	files := unpacked(t, read(t, s, LatestName))
+	if len(files) != 3 || files["web/Chart.yaml"] != "-rw-r--r-- name: web\n" || files["web/templates/small.yaml"] == "" {
+		t.Errorf("%d files, Chart.yaml %q", len(files), files["web/Chart.yaml"])
+	}
+}
+
 // A change compresses a member or two of many.
 func TestChangeCopiesTheRest(t *testing.T) {
 	for layout, name := range map[string]func(i int) string{
@@ -429,50 +448,4 @@ func FuzzIndex(f *testing.F) {
 			}
 		}
 	})
-}
-
-// BenchmarkPack is of 25,000 files in 5000 directories, 37 MB: all of it, and
-// again after one file has changed.
-func BenchmarkPack(b *testing.B) {
-	o := newOrigin(b)
-	rnd := rand.New(rand.NewPCG(1, 1))
-	name := func(i int) string { return fmt.Sprintf("apps/app%04d/overlays/prod/f%d.yaml", i/5, i%5) }
-	for i := range 25_000 {
-		o.write(name(i), manifest(rnd, i))
-	}
-	c := o.commit(nil)
-	b.Run("all", func(b *testing.B) {
-		for b.Loop() {
-			a := mustMake(b, newStore(b, ""), c)
-			b.ReportMetric(float64(a.Size)/1e6, "MB")
-		}
-	})
-	b.Run("one-file", func(b *testing.B) {
-		s := newStore(b, "")
-		mustMake(b, s, c)
-		for b.Loop() {
-			b.StopTimer()
-			o.write(name(rnd.IntN(25_000)), manifest(rnd, 1))
-			c := o.commit(nil)
-			b.StartTimer()
-			mustMake(b, s, c)
-		}
-	})
-	b.Run("nothing", func(b *testing.B) {
-		s := newStore(b, "")
-		mustMake(b, s, c)
-		for b.Loop() {
-			mustMake(b, s, c)
-		}
-	})
-}
-
-// manifest is 1.5 kB that look like one.
-func manifest(rnd *rand.Rand, i int) string {
-	var t strings.Builder
-	fmt.Fprintf(&t, "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: settings-%d\n  labels: {app: app-%d, team: team-%d}\ndata:\n", i, i/5, i%17)
-	for t.Len() < 1500 {
-		fmt.Fprintf(&t, "  key-%d: value %x\n", rnd.IntN(100), rnd.Uint32())
-	}
-	return t.String()
 }

@@ -84,7 +84,7 @@ func contentKey(c Content) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256([]byte(format + "\x00" + rules + "\x00" + c.Tree.Root().String()))
+	sum := sha256.Sum256([]byte(format + "\x00" + rules + "\x00" + c.Prefix + "\x00" + c.Tree.Root().String()))
 	return hex.EncodeToString(sum[:16]), nil
 }
 
@@ -145,6 +145,13 @@ type divider struct {
 	bytes   int64
 }
 
+// rules names what decides about the entries of a directory besides
+// themselves.
+func (d *divider) rules(dir string) (string, error) {
+	rules, err := rulesOf(d.Filter, dir)
+	return rules + "\x00" + d.Prefix, err
+}
+
 // directory adds the units below a directory that is divided.
 func (d *divider) directory(dir string, id plumbing.Hash) error {
 	if d.ctx.Err() != nil {
@@ -154,7 +161,7 @@ func (d *divider) directory(dir string, id plumbing.Hash) error {
 	if err != nil {
 		return err
 	}
-	rules, err := rulesOf(d.Filter, dir)
+	rules, err := d.rules(dir)
 	if err != nil {
 		return err
 	}
@@ -176,7 +183,7 @@ func (d *divider) directory(dir string, id plumbing.Hash) error {
 		switch {
 		case size == 0:
 		case e.Mode.IsDir() && size > maxUnit:
-			head := sha256.Sum256([]byte("directory\x00" + u.path))
+			head := sha256.Sum256([]byte("directory\x00" + d.Prefix + "\x00" + u.path))
 			d.units = append(d.units, unit{path: u.path, entry: e, alone: true, key: key(head[:16]), size: blockSize})
 			if err := d.directory(u.path, e.ID); err != nil {
 				return err
@@ -226,7 +233,7 @@ func (d *divider) measure(name string, e source.Entry, depth int) (int64, error)
 	if err != nil {
 		return 0, err
 	}
-	rules, err := rulesOf(d.Filter, name)
+	rules, err := d.rules(name)
 	if err != nil {
 		return 0, err
 	}
@@ -374,6 +381,7 @@ func (p *packer) entry(t *tar.Writer, name string, e source.Entry, alone bool) e
 }
 
 func (p *packer) head(t *tar.Writer, name string, mode fs.FileMode, size int64) error {
+	name = path.Join(p.Prefix, name)
 	h := &tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: int64(mode.Perm()), Size: size, ModTime: time.Unix(0, 0)}
 	if mode.IsDir() {
 		h.Name, h.Typeflag = name+"/", tar.TypeDir

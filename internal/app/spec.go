@@ -145,6 +145,9 @@ const (
 	// directory that has none: all manifests below it, recursively, where
 	// directories with a kustomization file of their own count as a unit.
 	RenderGenerated RenderMode = "generated"
+	// RenderChart renders the templates of one Helm chart to texts, for a
+	// release: see render.Chart. No dialect asks for it.
+	RenderChart RenderMode = "chart"
 )
 
 // Directory selects plain manifests.

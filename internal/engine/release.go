@@ -123,7 +123,7 @@ func (w *releasing) open() (waiting bool, failure *app.Failure) {
 	if err != nil {
 		return false, app.AsFailure(err, app.StageObserve)
 	}
-	w.client, err = release.Open(release.Options{Config: config, Logger: w.e.log.With("app", w.spec.ID)})
+	w.client, err = release.Open(release.Options{Config: config, Render: w.e.opts.Render, Logger: w.e.log.With("app", w.spec.ID)})
 	return false, app.AsFailure(err, app.StageObserve)
 }
 

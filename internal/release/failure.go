@@ -40,7 +40,7 @@ func (s *session) failure(err error) *app.Failure {
 			f.Stage, f.Reason = app.StageRender, app.ReasonBuild
 		}
 	}
-	if f.Reason == app.ReasonTimeout { // of a wait: requests have shorter ones
+	if known == nil && f.Reason == app.ReasonTimeout { // of a wait: requests have shorter ones
 		f.Stage = app.StageHealth
 	}
 	f.Err = errors.New(shorten(s.secrets.clean(strings.TrimSpace(err.Error())), 3000))

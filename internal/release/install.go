@@ -44,6 +44,9 @@ func (s *session) install() error {
 		if err := s.applyCRDs(chart, policy.CRDs, install.ServerSideApply, install.WaitStrategy); err != nil {
 			return err
 		}
+		if err := s.prerender(chart, values, 1, false); err != nil {
+			return err
+		}
 		_, err = install.RunWithContext(context.WithoutCancel(s.ctx), chart, values)
 		if err != nil && strings.Contains(err.Error(), "cannot reuse a name that is still in use") {
 			return app.Fail(app.StageApply, app.ReasonConflict, "%w", errors.New("an uninstalled release of that name is still in storage")).

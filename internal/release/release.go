@@ -43,6 +43,11 @@ type Options struct {
 	// Config reaches the cluster, as whoever the releases are delivered as. All
 	// requests go through its transport; the limits in it hold. It is copied.
 	Config *rest.Config
+	// Render renders the templates of charts, which may be hostile: with one
+	// that does so in a confined process they cost what they may, and no more.
+	// Nil: Helm renders them in this process, bounded in nothing but that it
+	// does not wait for them.
+	Render Render
 	Logger *slog.Logger     // nil: nothing is logged
 	Now    func() time.Time // nil: time.Now
 }
@@ -53,6 +58,7 @@ type Client struct {
 	config    *rest.Config // with nothing but transport to get through by
 	transport http.RoundTripper
 	catalog   *catalog
+	render    Render
 	log       *slog.Logger
 	now       func() time.Time
 }
@@ -62,7 +68,7 @@ func Open(o Options) (*Client, error) {
 	if o.Config == nil {
 		return nil, errors.New("a release client needs a connection")
 	}
-	c := &Client{log: o.Logger, now: o.Now}
+	c := &Client{render: o.Render, log: o.Logger, now: o.Now}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}

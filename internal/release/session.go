@@ -39,8 +39,9 @@ type session struct {
 	log      *tail
 	secrets  scrubber
 	health   *expr.Health
-	rendered atomic.Bool   // there are manifests, or a record of them
-	written  *helm.Release // the newest revision that was stored; see recall
+	defaults map[string]any // values of the chart that are not its own; nil: they are
+	rendered atomic.Bool    // there are manifests, or a record of them
+	written  *helm.Release  // the newest revision that was stored; see recall
 	// stored: the action left traces, so that a failure is a matter for Decide.
 	// gone: nothing is left of the release.
 	stored, gone bool
@@ -63,7 +64,7 @@ func (c *Client) begin(ctx context.Context, do app.ReleaseAction, q Request) (*s
 		s.end()
 		return nil, app.Fail(app.StageApply, app.ReasonInternal, "%w", err)
 	}
-	s.book = &chronicle{Driver: records, action: do, history: s.memory.History, onWrite: func() { s.rendered.Store(true) }}
+	s.book = &chronicle{Driver: records, action: do, history: s.memory.History, before: func() {}, onWrite: func() { s.rendered.Store(true) }}
 	s.conn = &connection{config: c.until(s.ctx), catalog: c.catalog, namespace: s.r.Namespace}
 	if s.r.Volatile {
 		if s.conn.catalog, err = newCatalog(s.conn.config); err != nil {

@@ -163,6 +163,7 @@ type chronicle struct {
 	driver.Driver
 	ociDigest string            // of what a newer revision releases
 	action    app.ReleaseAction // that writes it
+	before    func()            // the first revision is written
 	onWrite   func()
 
 	mu      sync.Mutex
@@ -171,6 +172,7 @@ type chronicle struct {
 }
 
 func (c *chronicle) Create(key string, rel helmrelease.Releaser) error {
+	c.before()
 	return c.note(rel, c.Driver.Create(key, rel))
 }
 

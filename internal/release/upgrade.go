@@ -58,6 +58,9 @@ func (s *session) upgrade() error {
 		if err := s.applyCRDs(chart, policy.CRDs, serverSide, upgrade.WaitStrategy); err != nil {
 			return err
 		}
+		if err := s.prerender(chart, values, last.Version+1, true); err != nil {
+			return err
+		}
 		_, err = upgrade.RunWithContext(context.WithoutCancel(s.ctx), s.r.Name, chart, values)
 		return err
 	})
@@ -89,7 +92,7 @@ func (s *session) preserve(c *chart.Chart, values map[string]any, last *helm.Rel
 	if err != nil {
 		return nil, err
 	}
-	c.Values = defaults
+	c.Values, s.defaults = defaults, clone(defaults)
 	return util.CoalesceTables(values, clone(current.Config)), nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path"
+	"sync"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -14,13 +15,23 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/render/worker"
 	"plumb.dev/plumb/internal/sandbox/sandboxtest"
 )
 
+// asWorker makes the test binary a process that renders.
+const asWorker = "render-worker"
+
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == asWorker {
+		os.Exit(worker.Main(os.Stdin, os.Stdout))
+	}
 	Prepare()
 	sandboxtest.Main(m)
 }
+
+// pool renders for all tests; its processes end with this one.
+var pool = sync.OnceValue(func() *worker.Pool { return worker.New(worker.Options{Args: []string{asWorker}}) })
 
 // world is a release in a namespace of its own, and what is remembered of it.
 type world struct {
@@ -42,7 +53,7 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	cluster := sandboxtest.Cluster(t)
-	client, err := Open(Options{Config: sandboxtest.RESTConfig(t, cluster), Logger: slog.New(slog.NewTextHandler(testWriter{t}, nil))})
+	client, err := Open(Options{Config: sandboxtest.RESTConfig(t, cluster), Render: pool().Render, Logger: slog.New(slog.NewTextHandler(testWriter{t}, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,8 +50,8 @@ func (o Options) withDefaults() Options {
 type Result struct {
 	Objects  []object.Object
 	Warnings []app.Warning
-	// Mode is how the path was read in the end: RenderDirectory or
-	// RenderKustomize.
+	// Mode is how the path was read in the end: RenderDirectory,
+	// RenderKustomize or RenderChart.
 	Mode app.RenderMode
 }
 
@@ -116,6 +116,9 @@ func (r *rendering) warn(format string, args ...any) {
 
 // objects dispatches by mode.
 func (r *rendering) objects() ([]object.Object, error) {
+	if r.spec.Mode == app.RenderChart {
+		return r.chart()
+	}
 	dir, err := r.directory()
 	if err != nil {
 		return nil, err

@@ -33,7 +33,7 @@ func dialectNamespaces() []string { return []string{"argocd", "flux-system"} }
 // values are what the template is filled with.
 type values struct {
 	Options
-	Shared bool     // others may run in the namespace too: it gets no rules for what may
+	Shared bool     // others may be in the namespace too, or have made it: it is left as it is
 	Others []string // namespaces to make besides
 }
 

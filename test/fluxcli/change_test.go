@@ -81,8 +81,14 @@ func testReconcile(t *testing.T, w *world, c *client) {
 func testSuspend(t *testing.T, w *world, c *client) {
 	for _, s := range w.subjects() {
 		at := c.in(s.namespace)
+		watching := make(chan error, 1)
+		watcher := at.in(s.namespace)
+		go func() { watching <- watcher.watch(s.kind, s.name, s.row(true)) }()
 		if err := at.suspend(s.kind, s.name); err != nil {
 			t.Fatal(err)
+		}
+		if err := <-watching; err != nil {
+			t.Errorf("%s %s: get --watch: %v\n%s", s.kind.name, s.name, err, watcher.printed())
 		}
 		is(t, at.printed(), fmt.Sprintf("► suspending %[1]s %[2]s in %[3]s namespace\n✔ %[1]s suspended", s.kind.human, s.name, s.namespace))
 		if err := at.table(s.kind, getOptions{name: s.name}); err != nil {

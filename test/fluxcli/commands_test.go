@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // getOptions are flags of `flux get`.
@@ -51,30 +52,64 @@ func (c *client) table(k kind, opts getOptions) error {
 	header = append(append(append(header, "NAME"), k.columns...), "SUSPENDED", "READY", "MESSAGE")
 	c.printf("%s", strings.Join(header, "\t"))
 	for _, o := range objects {
-		if !selected(o, opts.selector) {
-			continue
+		if selected(o, opts.selector) {
+			c.printf("%s", k.row(o, opts))
 		}
-		var row []string
-		if opts.all {
-			row = append(row, o.GetNamespace())
-		}
-		name := o.GetName()
-		if opts.kinds {
-			name = strings.ToLower(k.name) + "/" + name
-		}
-		ready, message := "False", "waiting to be reconciled"
-		if cond := apimeta.FindStatusCondition(o.GetConditions(), fluxmeta.ReadyCondition); cond != nil {
-			ready, message = string(cond.Status), cond.Message
-		}
-		if k.static != nil {
-			if text, static := k.static(o); static {
-				ready, message = "True", text
-			}
-		}
-		row = append(append(append(row, name), k.cells(o)...), title(k.suspended(o)), ready, short(message))
-		c.printf("%s", strings.Join(row, "\t"))
 	}
 	return nil
+}
+
+// watch is `flux get <kind> <name> --watch`, until a row is as wanted.
+func (c *client) watch(k kind, name, wanted string) error {
+	w, err := c.dynamic.Resource(k.resource).Namespace(c.namespace).Watch(c.t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+	if err != nil {
+		return err
+	}
+	defer w.Stop()
+	limit := time.After(c.timeout)
+	for {
+		select {
+		case e, open := <-w.ResultChan():
+			u, ok := e.Object.(*unstructured.Unstructured)
+			if !open || !ok {
+				return fmt.Errorf("the watch ended: %v", e.Object)
+			}
+			o, err := k.decode(u)
+			if err != nil {
+				return err
+			}
+			row := k.row(o, getOptions{})
+			c.printf("%s", row)
+			if row == wanted {
+				return nil
+			}
+		case <-limit:
+			return errors.New("no such row")
+		}
+	}
+}
+
+// row is an object's line in a table.
+func (k kind) row(o object, opts getOptions) string {
+	var row []string
+	if opts.all {
+		row = append(row, o.GetNamespace())
+	}
+	name := o.GetName()
+	if opts.kinds {
+		name = strings.ToLower(k.name) + "/" + name
+	}
+	ready, message := "False", "waiting to be reconciled"
+	if cond := apimeta.FindStatusCondition(o.GetConditions(), fluxmeta.ReadyCondition); cond != nil {
+		ready, message = string(cond.Status), cond.Message
+	}
+	if k.static != nil {
+		if text, static := k.static(o); static {
+			ready, message = "True", text
+		}
+	}
+	row = append(append(append(row, name), k.cells(o)...), title(k.suspended(o)), ready, short(message))
+	return strings.Join(row, "\t")
 }
 
 // selected matches type=status and type!=status, whatever the case.

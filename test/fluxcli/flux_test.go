@@ -180,6 +180,8 @@ func begin(t *testing.T) *world {
 	w := &world{t: t, binary: sandboxtest.Binary(t), kubectl: sandboxtest.Kubectl(t), log: filepath.Join(dir, "engine.log")}
 	w.cluster = sandboxtest.Start(t, sandbox.Options{Executable: w.binary, Dir: filepath.Join(dir, "kubernetes")})
 	w.flux = newClient(t, sandboxtest.RESTConfig(t, w.cluster))
+	// A namespace that Flux made is no obstacle.
+	w.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: flux-system, labels: {app.kubernetes.io/part-of: flux, app.kubernetes.io/version: v2.8.0}}\n", "--field-manager=flux")
 	manifests, err := exec.Command(w.binary, "install", "-n", "flux-system", "--image", "registry.example.org:5000/team/plumb:v1.2.3").Output()
 	if err != nil {
 		t.Fatal(err)

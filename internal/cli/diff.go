@@ -32,6 +32,8 @@ func diffCommand(p *program) *cobra.Command {
 		Long: `Show what a sync of the app would create, change and delete, field by field. The
 repository is fetched and rendered here, and the API server is asked, by dry
 run and with your rights, what would become of each object. Nothing is written.
+Of a HelmRelease it tells what Helm is to do next, and if that is nothing, how
+the cluster differs from what Helm delivered last.
 An app that goes to another cluster is compared with that one, by the credentials
 that its Secret holds.
 
@@ -117,6 +119,17 @@ func (p *program) diff(ctx context.Context, out, stderr io.Writer, opts diffOpti
 	parts, err := engine.Parts(ctx, sources, src, ctl.Source)
 	if err != nil {
 		return err
+	}
+	if spec.Release != nil {
+		of := *spec.Release
+		if spec.Release = &of; of.Drift.Mode == app.DriftOff {
+			of.Drift.Mode = app.DriftWarn // here it is asked for
+		}
+		revision, next, drift, err := engine.PreviewRelease(ctx, sources, cl, spec, src, parts...)
+		if err != nil {
+			return err
+		}
+		return p.showRelease(out, stderr, format, spec.ID, revision, next, drift)
 	}
 	revision, plan, err := engine.Preview(ctx, sources, bases, cl, spec, src, parts...)
 	if err != nil {

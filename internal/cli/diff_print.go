@@ -16,6 +16,8 @@ type diffOutput struct {
 	Differs  bool           `json:"differs"`
 	Changes  []changeItem   `json:"changes"`
 	Refused  string         `json:"refused,omitempty"` // why the plan could not be carried out
+	Next     string         `json:"next,omitempty"`    // what Helm is to do, of a HelmRelease
+	Because  string         `json:"because,omitempty"`
 	Warnings []string       `json:"warnings"`
 }
 

@@ -73,6 +73,10 @@ func scenarios(t *testing.T, dir string, opts server.Options) {
 	git := sandboxtest.Git(t)
 	hooks := serve(t, cluster.Kubeconfig, opts)
 	store := sync.OnceValue(func() *sandboxtest.S3 { return sandboxtest.S3Store(t) }) // it may have to be built
+	examples, err := filepath.Abs("../../examples")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var count atomic.Int64
 	testscript.Run(t, testscript.Params{
 		Dir:                 dir,
@@ -92,6 +96,7 @@ func scenarios(t *testing.T, dir string, opts server.Options) {
 			env.Setenv("REPO", repo)
 			env.Setenv("BASE", proxy.URL+"/"+ns+"-base.git") // made by a first push
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("EXAMPLES", examples)
 			for _, kv := range sandboxtest.GitEnvironment() {
 				if k, v, ok := strings.Cut(kv, "="); ok && strings.HasPrefix(k, "GIT_") {
 					env.Setenv(k, v)

@@ -145,7 +145,7 @@ func (s *sourceLoop) pause(d time.Duration) bool {
 // pack gives a report its artifact. It stops when there is a newer report.
 func (s *sourceLoop) pack(report *app.SourceReport, now sourceNow) (failure *app.Failure, newer bool) {
 	store := s.e.opts.Archives
-	if store == nil || report.Artifact != nil || now.of.External != nil || report.Revision.IsZero() || now.repo == nil {
+	if store == nil || report.Artifact != nil || !now.packable() || report.Revision.IsZero() || now.repo == nil {
 		return nil, false
 	}
 	content, err := now.content(report.Revision)
@@ -172,6 +172,11 @@ func (s *sourceLoop) pack(report *app.SourceReport, now sourceNow) (failure *app
 	report.Artifact = &made
 	return nil, false
 }
+
+// packable reports whether others may fetch what the source has: not what they
+// fetch elsewhere, nor the index of a Helm repository, of which only excerpts
+// are kept.
+func (n sourceNow) packable() bool { return n.of.External == nil && n.of.HelmRepository == nil }
 
 // content is what an archive of a revision has.
 func (n sourceNow) content(r app.Revision) (archive.Content, error) {
@@ -203,7 +208,7 @@ var ErrNoArtifact = errors.New("there is no such artifact")
 func (e *Engine) Artifact(ctx context.Context, id app.SourceID, file string) (*os.File, app.Artifact, error) {
 	store := e.opts.Archives
 	now, there := e.current(id)
-	if store == nil || !there || now.of.External != nil {
+	if store == nil || !there || !now.packable() {
 		return nil, app.Artifact{}, ErrNoArtifact
 	}
 	if f, a, ok := store.Get(id, file); ok {

@@ -68,6 +68,10 @@ func parts(ctx context.Context, sources *source.Store, src app.Source, of func(c
 		if err != nil {
 			return nil, err
 		}
+		if use.Static() {
+			out = append(out, source.Part{Source: use})
+			continue
+		}
 		below, err := parts(ctx, sources, use, of, depth-1)
 		if err != nil {
 			return nil, err

@@ -2,6 +2,7 @@ package source
 
 import (
 	"io/fs"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/sandbox/chartserver"
+	"plumb.dev/plumb/internal/sandbox/ociserver"
 )
 
 // writeChart writes a small chart and returns its directory.
@@ -168,5 +170,66 @@ func TestHelmChart(t *testing.T) {
 	}
 	if got := contents(t, repo, known); !strings.Contains(got["Chart.yaml"], "version: 1.2.0") {
 		t.Errorf("files %q", got)
+	}
+}
+
+// A chart of an OCI registry: a tag, or the highest in a range, with the + of a
+// version as an underscore.
+func TestHelmChartOfRegistry(t *testing.T) {
+	charts := newCharts(t, chartserver.Options{})
+	registry := httptest.NewServer(ociserver.New())
+	defer registry.Close()
+	host := ociserver.Host(registry.URL)
+	dir := writeChart(t, "web", "1.0.0", nil)
+	for _, version := range []string{"1.0.0", "1.1.0+a.1", "2.0.0-rc.1"} {
+		data, err := os.ReadFile(filepath.Join(charts.Dir(), publish(t, charts, dir, version)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = ociserver.Client{}.Push(t.Context(), host+"/team/web:"+strings.ReplaceAll(version, "+", "_"),
+			ociserver.Artifact{Config: ociserver.HelmConfig, Layers: []ociserver.Layer{{Type: ociserver.HelmContent, Data: data}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := (ociserver.Client{}).Push(t.Context(), host+"/team/other:1.0.0", ociserver.Artifact{Layers: []ociserver.Layer{{Data: []byte("x")}}}); err != nil {
+		t.Fatal(err)
+	}
+	from := app.Source{ID: app.SourceID{Kind: "HelmRepository", Namespace: "a", Name: "r"}, URL: "oci://" + host + "/team",
+		HelmRepository: &app.HelmRepository{OCI: true, Insecure: true}}
+	s := Open(Options{Dir: t.TempDir()})
+	for _, test := range []struct {
+		chart  app.HelmChart
+		want   string
+		reason app.Reason
+	}{
+		{app.HelmChart{Chart: "web"}, "1.1.0+a.1", ""},
+		{app.HelmChart{Chart: "web", Version: "1.0.0"}, "1.0.0", ""},
+		{app.HelmChart{Chart: "web", Version: "1.1.0+a.1"}, "1.1.0+a.1", ""},
+		{app.HelmChart{Chart: "web", Version: ">=1.0.0-0"}, "2.0.0-rc.1", ""},
+		{app.HelmChart{Chart: "web", Version: "1.0.0", ValuesFiles: []string{"values-prod.yaml"}, Generation: 4}, "1.0.0+4", ""},
+		{app.HelmChart{Chart: "web", Version: "3.x"}, "", app.ReasonRefNotFound},
+		{app.HelmChart{Chart: "web", Version: "3.0.0"}, "", app.ReasonRefNotFound},
+		{app.HelmChart{Chart: "web", Version: "newest"}, "", app.ReasonInvalidSpec},
+		{app.HelmChart{Chart: "web", Verify: &app.OCIVerification{Missing: "no keys"}}, "", app.ReasonUnverified},
+		{app.HelmChart{Chart: "other"}, "", app.ReasonBadArtifact},
+	} {
+		rev, repo, err := s.Resolve(t.Context(), helmChart(test.chart), time.Now(), Part{Source: from})
+		if f := app.AsFailure(err, ""); rev.Ref != test.want || test.reason != "" && (f == nil || f.Reason != test.reason) {
+			t.Errorf("%+v: %+v, %v", test.chart, rev, err)
+			continue
+		}
+		if err == nil {
+			if got := contents(t, repo, rev); !strings.Contains(got["Chart.yaml"], "version: "+test.want) {
+				t.Errorf("%+v: %q", test.chart, got["Chart.yaml"])
+			}
+		}
+	}
+
+	// What is signed elsewhere cannot be verified, and is not delivered.
+	index := asPart(t, s, helmRepository(charts.URL))
+	signed := helmChart(app.HelmChart{Chart: "web", Verify: &app.OCIVerification{}})
+	if _, _, err := s.Resolve(t.Context(), signed, time.Now(), index); app.AsFailure(err, "").Reason != app.ReasonUnsupported {
+		t.Errorf("got %v", err)
 	}
 }

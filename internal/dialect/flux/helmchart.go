@@ -216,6 +216,7 @@ func helmChartWords(r app.SourceReport) sourceWords {
 		stored:     built,
 		news:       built,
 		ready:      ready,
+		latest:     true,
 		newsReason: ready,
 		reasons:    helmChartReasons(),
 		conditions: map[app.Reason]string{

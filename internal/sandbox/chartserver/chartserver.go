@@ -102,6 +102,9 @@ func (s *Server) Requests(path string) (asked, sent int) {
 	return s.asked[path], s.sent[path]
 }
 
+// Dir is what is served.
+func (s *Server) Dir() string { return s.opt.Dir }
+
 // Open stops asking for the password.
 func (s *Server) Open() {
 	s.mu.Lock()

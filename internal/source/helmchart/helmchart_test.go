@@ -27,7 +27,6 @@ type entry struct {
 	name string
 	data string
 	kind byte // 0 is a file
-	size int64
 }
 
 func archive(t testing.TB, entries ...entry) []byte {

@@ -26,13 +26,11 @@ type s3Proxy struct {
 
 func newS3Proxy(t *testing.T, to string) *s3Proxy {
 	p := &s3Proxy{}
-	forward := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: to})
-	rewrite := forward.Director
-	forward.Director = func(r *http.Request) {
-		host := r.Host // part of what is signed
-		rewrite(r)
-		r.Host = host
-	}
+	target := &url.URL{Scheme: "http", Host: to}
+	forward := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.Out.Host = r.In.Host // part of what is signed
+	}}
 	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		what := r.URL.Path
 		if r.URL.Query().Has("list-type") {

@@ -273,6 +273,17 @@ func TestPrefix(t *testing.T) {
 	}
 }
 
+func TestPrefixIsAName(t *testing.T) {
+	o := newOrigin(t)
+	o.write("a", "a")
+	c := o.commit(nil)
+	for _, c.Prefix = range []string{"..", ".", "../x", "/x", "a/b", `a\b`} {
+		if _, err := newStore(t, "").Make(t.Context(), id, c); err == nil {
+			t.Errorf("%q is taken", c.Prefix)
+		}
+	}
+}
+
 // A change compresses a member or two of many.
 func TestChangeCopiesTheRest(t *testing.T) {
 	for layout, name := range map[string]func(i int) string{

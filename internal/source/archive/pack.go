@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"strings"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -80,6 +81,9 @@ func (o *opened) close() {
 }
 
 func contentKey(c Content) (string, error) {
+	if p := c.Prefix; p != "" && (!fs.ValidPath(p) || p == "." || strings.ContainsAny(p, "/\\\x00")) {
+		return "", fmt.Errorf("%q is no name of a directory", p)
+	}
 	rules, err := rulesOf(c.Filter, ".")
 	if err != nil {
 		return "", err

@@ -35,7 +35,8 @@ func validate(c *chart.Chart, values map[string]any) error {
 func validateChart(c *chart.Chart, values map[string]any) error {
 	if c.Schema != nil {
 		if err := validateSchema(c.Schema, values); err != nil {
-			return app.Fail(app.StageRender, app.ReasonValues, "the values do not meet values.schema.json of chart %s: %w", c.Name(), err)
+			return app.Fail(app.StageRender, app.ReasonValues, "the values do not meet values.schema.json of chart %s: %w", c.Name(), err).
+				WithHint("correct the values; disableSchemaValidation passes over the schema")
 		}
 	}
 	for _, sub := range c.Dependencies() {

@@ -131,7 +131,7 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 		return err
 	}
 	if inside && opts.artifactAddress == "" {
-		opts.artifactAddress = "http://source-controller." + opts.leaseNamespace + ".svc.cluster.local."
+		opts.artifactAddress = "http://plumb." + opts.leaseNamespace + ".svc.cluster.local."
 	}
 	if err := checkArtifactAddress(opts.artifactAddress); err != nil {
 		return err

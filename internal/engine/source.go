@@ -243,7 +243,10 @@ func (s *sourceLoop) once() time.Duration {
 		s.publish(report, sourceNow{of: src, revision: current, repo: known})
 	}
 	if failure != nil && !failure.Retry.Never {
-		wait := min(sourceBackoff.After(failures-1), max(src.Interval, time.Second))
+		wait := sourceBackoff.After(failures - 1)
+		if !src.Followed { // else nothing is known of its interval
+			wait = min(wait, max(src.Interval, time.Second))
+		}
 		return max(wait, failure.Retry.After) // the server may have said when to come back
 	}
 	if src.Interval <= 0 || failure != nil {

@@ -47,7 +47,7 @@ type Options struct {
 	// NoArtifacts: what sources hold cannot be fetched from here.
 	NoArtifacts bool
 	// ArtifactAddress is where others reach the HTTP endpoints, such as
-	// http://source-controller.plumb-system.svc.cluster.local.; "" means the address that is
+	// http://plumb.plumb-system.svc.cluster.local.; "" means the address that is
 	// listened at.
 	ArtifactAddress string
 	// Secrets verify webhooks.

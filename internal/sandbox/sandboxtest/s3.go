@@ -3,7 +3,6 @@ package sandboxtest
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,18 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
 	"plumb.dev/plumb/internal/source/bucket/sigv4"
 )
 
-// The S3-compatible store of tests is Versity's gateway, a server of its own
-// that checks signatures; it is no part of this module.
-const s3Program = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
-
-// S3 is a store on the loopback interface.
+// S3 is a store on the loopback interface: Versity's gateway, a server of its own
+// that checks signatures.
 type S3 struct {
 	Endpoint             string // host:port, without TLS
 	AccessKey, SecretKey string
@@ -39,10 +34,7 @@ func S3Store(t testing.TB) *S3 {
 	if testing.Short() {
 		t.Skip("needs an S3-compatible store")
 	}
-	program, err := s3Binary()
-	if err != nil {
-		t.Fatal(err)
-	}
+	program := Tool(t, "versitygw")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -124,29 +116,3 @@ func (s *S3) do(ctx context.Context, method, bucket, key string, data []byte) er
 	}
 	return nil
 }
-
-var s3Binary = sync.OnceValues(func() (string, error) {
-	if path, err := exec.LookPath("versitygw"); err == nil {
-		return path, nil
-	}
-	dir := filepath.Join(os.TempDir(), fmt.Sprintf("plumb-test-%d", os.Getuid()), "s3")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
-	}
-	unlock, err := lock(filepath.Join(dir, "lock"))
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	path := filepath.Join(dir, "versitygw")
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	install := exec.Command("go", "install", "-ldflags=-s -w", s3Program)
-	install.Dir = dir
-	install.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=")
-	if output, err := install.CombinedOutput(); err != nil {
-		return "", errors.Join(fmt.Errorf("install %s: %w", s3Program, err), errors.New(string(output)))
-	}
-	return path, nil
-})

@@ -15,6 +15,7 @@ import (
 var tools = map[string]string{
 	"sops":       "github.com/getsops/sops/v3/cmd/sops",
 	"age-keygen": "filippo.io/age/cmd/age-keygen",
+	"versitygw":  "github.com/versity/versitygw/cmd/versitygw",
 	"kustomize":  "sigs.k8s.io/kustomize/kustomize/v5",
 }
 

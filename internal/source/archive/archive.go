@@ -47,7 +47,7 @@ type Options struct {
 	// Dir belongs to one process at a time.
 	Dir string
 	// Address is where the archives are served, such as
-	// http://source-controller.plumb-system.svc.cluster.local. without a slash at the end.
+	// http://plumb.plumb-system.svc.cluster.local. without a slash at the end.
 	Address string
 }
 

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -117,11 +118,12 @@ func (e *Engine) Pushed(urls ...string) int {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	n, now := 0, time.Now()
+	delete(wanted, "") // of what is no address
 	for _, s := range e.sources {
 		s.mu.Lock()
-		match := wanted[source.Canonical(s.src.URL)] && !s.src.Suspend
+		src := s.src
 		s.mu.Unlock()
-		if match {
+		if wanted[source.Canonical(e.addressLocked(src))] && !src.Suspend {
 			s.look(now)
 			n++
 		}
@@ -132,6 +134,24 @@ func (e *Engine) Pushed(urls ...string) int {
 		}
 	}
 	return n
+}
+
+// addressLocked is where the content of a source comes from; "" if that is
+// another source. The caller holds e.mu.
+func (e *Engine) addressLocked(src app.Source) string {
+	if src.HelmChart == nil || len(src.Uses) != 1 {
+		return src.URL
+	}
+	registry := e.sources[src.Uses[0]]
+	if registry == nil {
+		return ""
+	}
+	registry.mu.Lock()
+	defer registry.mu.Unlock()
+	if !registry.src.Static() {
+		return ""
+	}
+	return strings.TrimSuffix(registry.src.URL, "/") + "/" + src.HelmChart.Chart
 }
 
 func (s *sourceLoop) run() {

@@ -6,6 +6,11 @@ import (
 	"testing"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/object"
 	"plumb.dev/plumb/internal/plan"
@@ -227,6 +232,43 @@ func TestImpersonation(t *testing.T) {
 	}
 	if _, err := tenant.Delete(t.Context(), allowed.Ref(), "v1", "", ""); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestConfig: a client of other make acts as the writer, and as nobody else.
+func TestConfig(t *testing.T) {
+	p := newPlace(t)
+	p.kubectl("", "create", "serviceaccount", "tenant")
+	tenant, err := p.As(p.namespace + "/tenant")
+	if err != nil {
+		t.Fatal(err)
+	}
+	whoami := func(config *rest.Config) (string, error) {
+		client, err := kubernetes.NewForConfig(config)
+		if err != nil {
+			return "", err
+		}
+		review, err := client.AuthenticationV1().SelfSubjectReviews().Create(t.Context(), &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+		return review.Status.UserInfo.Username, err
+	}
+	config, err := tenant.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "system:serviceaccount:" + p.namespace + ":tenant"
+	if got, err := whoami(config); got != want || err != nil {
+		t.Errorf("it acts as %q (%v), want %s", got, err, want)
+	}
+	for name, widen := range map[string]func(*rest.Config){
+		"another user":      func(c *rest.Config) { c.Impersonate.UserName = "admin" },
+		"credentials":       func(c *rest.Config) { c.BearerToken = "x" },
+		"user and password": func(c *rest.Config) { c.Username, c.Password = "x", "y" },
+	} {
+		wide := rest.CopyConfig(config)
+		widen(wide)
+		if got, err := whoami(wide); err == nil {
+			t.Errorf("%s: it acts as %q", name, got)
+		}
 	}
 }
 

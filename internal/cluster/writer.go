@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -30,14 +31,32 @@ type Writer struct {
 }
 
 // Config is for clients of other make: what they ask passes through the gate of
-// the connection, under the writer's identity and no other. It holds no
-// credentials, and must not be given any.
+// the connection, under the writer's identity and no other: one that brings an
+// identity of its own is refused. It holds no credentials.
 func (w *Writer) Config() (*rest.Config, error) {
 	root, _, err := rest.DefaultServerUrlFor(w.cluster.config) // it knows whether there is TLS
 	if err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", w.cluster.config.Host, err)
 	}
-	return &rest.Config{Host: root.String(), Transport: w.via, UserAgent: w.cluster.config.UserAgent, QPS: -1, WarningHandlerWithContext: rest.NoWarnings{}}, nil
+	return &rest.Config{Host: root.String(), Transport: faithful{w.via}, UserAgent: w.cluster.config.UserAgent, QPS: -1, WarningHandlerWithContext: rest.NoWarnings{}}, nil
+}
+
+// faithful refuses requests that say themselves whose they are: the transports
+// below would take that for granted.
+type faithful struct{ next http.RoundTripper }
+
+var errOtherIdentity = errors.New("the request brings an identity of its own")
+
+func (f faithful) RoundTrip(req *http.Request) (*http.Response, error) {
+	for name := range req.Header {
+		if name == "Authorization" || strings.HasPrefix(name, "Impersonate-") {
+			if req.Body != nil {
+				req.Body.Close()
+			}
+			return nil, errOtherIdentity
+		}
+	}
+	return f.next.RoundTrip(req)
 }
 
 // What is asked for as an answer: metadata alone, in the form that is cheapest

@@ -20,9 +20,6 @@ type Release struct {
 	// Helm keeps its records. Neither is "".
 	Namespace, StorageNamespace string
 
-	// Chart says where in the source the chart is.
-	Chart ReleaseChart
-
 	// Values are written in the resource; ValuesFrom are fetched. A later one
 	// of those wins, Values win over them, and those with a TargetPath over all.
 	Values     map[string]any
@@ -60,20 +57,6 @@ type Release struct {
 	Force, Reset string
 
 	Memory ReleaseMemory
-}
-
-// ReleaseChart is a chart within a source. The zero value is one that was
-// packaged: there is nothing else in the source.
-type ReleaseChart struct {
-	Path string // of its directory, or of its archive
-	// ValuesFiles of the source take the place of the chart's own values, a
-	// later one over those before; none: the chart's own stay.
-	ValuesFiles []string
-	// IgnoreMissing leaves out those ValuesFiles that do not exist.
-	IgnoreMissing bool
-	// ByRevision makes each revision of the source another version of the
-	// chart, by build metadata.
-	ByRevision bool
 }
 
 // ReleaseName shortens a name to the 53 characters that Helm allows: its first

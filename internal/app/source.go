@@ -51,6 +51,8 @@ type Source struct {
 	Bucket *Bucket
 	// External is set if the source is an artifact of someone else.
 	External *External
+	// Form identifies what is asked for, where an app may depend on it.
+	Form string
 	// Uses are the sources that this one is made of: it is looked at when one
 	// of them moves.
 	Uses []SourceID

@@ -28,8 +28,11 @@ type Spec struct {
 	Tenant string
 
 	Source SourceID
-	Render Render
-	Target Target
+	// SourceAs, if set, is the Form of the source that counts: while the source
+	// is asked for in another form, nothing is known of what to deliver.
+	SourceAs string
+	Render   Render
+	Target   Target
 	// Release, if set, delivers by Helm; Render is not looked at. Nil: objects
 	// are rendered and applied.
 	Release *Release

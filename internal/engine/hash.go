@@ -20,7 +20,7 @@ func specHash(spec app.Spec) string {
 	if spec.Release != nil {
 		release := *spec.Release
 		release.Force, release.Reset, release.Memory = "", "", app.ReleaseMemory{}
-		parts = append(parts, release)
+		parts = append(parts, release, spec.SourceAs)
 	}
 	data, err := json.Marshal(parts)
 	if err != nil {

@@ -93,12 +93,11 @@ func (w *releasing) loadChart(src sourceNow) *app.Failure {
 		return app.AsFailure(err, app.StageFetch)
 	}
 	files := source.Record(tree)
-	if src.of.OCI != nil { // the digest becomes part of the version
-		w.chart, err = release.LoadChart(src.files(files), strings.TrimPrefix(src.revision.Ref+"@sha256:"+src.revision.Commit, "@"))
-	} else {
-		w.chart, err = release.LoadTree(src.files(files), w.now.Chart, src.revision.Commit)
+	artifact := ""
+	if src.of.OCI != nil { // its digest becomes part of the version
+		artifact = strings.TrimPrefix(src.revision.Ref+"@sha256:"+src.revision.Commit, "@")
 	}
-	if err != nil {
+	if w.chart, err = release.LoadChart(src.files(files), artifact); err != nil {
 		return app.AsFailure(err, app.StageRender)
 	}
 	w.read = inputs{key: renderKey(w.spec, src), closure: files.Closure(), values: w.run.values.version}

@@ -84,7 +84,7 @@ func (i inputs) same(key rendercache.Key, tree *source.Tree) bool {
 func renderKey(spec app.Spec, src sourceNow) rendercache.Key {
 	how := any(spec.Render)
 	if spec.Release != nil {
-		how = spec.Release.Chart
+		how = "chart"
 	}
 	data, err := json.Marshal([]any{how, src.of.UseIgnore, src.of.Ignore, src.of.Sparse, src.of.Include, source.Canonical(src.of.URL)})
 	if err != nil {

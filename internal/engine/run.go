@@ -256,10 +256,15 @@ func (r *run) fetch(ctx context.Context) (sourceNow, bool, *app.Failure) {
 			WithHint("create it, or correct the reference")
 	case !src.looked:
 		return src, true, nil
+	case r.spec.SourceAs != "" && (src.of.Form != r.spec.SourceAs || src.asked != src.of.Generation):
+		return src, true, nil // it is about to be
 	case src.revision.IsZero() && src.failure != nil && id.Kind == "":
 		return src, false, src.failure
 	case src.revision.IsZero() || src.repo == nil:
 		return src, false, app.Fail(app.StageFetch, app.ReasonSourceNotReady, "source %s is not ready, artifact not found", id)
+	}
+	if id.Kind != "" && r.spec.Release != nil && src.failure != nil && r.cause != app.CauseDrift {
+		return src, false, app.Fail(app.StageFetch, app.ReasonSourceNotReady, "%s is not ready: %w", id, src.failure).WithHint("%s", src.failure.Hint)
 	}
 	if id.Kind != "" {
 		src.failure = nil // the source's own status tells of it

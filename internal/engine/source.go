@@ -26,7 +26,8 @@ type sourceLoop struct {
 
 	mu       sync.Mutex
 	src      app.Source
-	looked   bool // at least once, in this process
+	looked   bool  // at least once, in this process
+	asked    int64 // generation of the resource at the last look
 	revision app.Revision
 	failure  *app.Failure // of the last look
 	repo     *source.Repo // nil before the first look that reached the store
@@ -223,7 +224,8 @@ func (s *sourceLoop) once() time.Duration {
 		s.mu.Unlock()
 		return 0 // changed meanwhile: this look answers an old question
 	}
-	s.looked, s.failure = true, failure
+	again := s.asked != src.Generation // what waited for that goes on, whatever was found
+	s.looked, s.failure, s.asked = true, failure, src.Generation
 	if repo != nil {
 		s.revision, s.repo = revision, repo
 	}
@@ -247,7 +249,7 @@ func (s *sourceLoop) once() time.Duration {
 		s.moved(src.ID, app.Revision{}) // another choice of files: there is nothing to compare with
 	case changed && !first && failedBefore == "":
 		s.moved(src.ID, before)
-	case changed || first || failedBefore != reasonOf(failure):
+	case changed || first || again || failedBefore != reasonOf(failure):
 		s.e.triggerReaders(src.ID, app.CauseRevision)
 	}
 	if changed || others || first || failedBefore != reasonOf(failure) {
@@ -308,8 +310,8 @@ var sourceBackoff = app.Backoff{Initial: time.Second, Factor: 2, Max: 2 * time.M
 func (s *sourceLoop) suspended(src app.Source) {
 	revision, repo := s.recorded(src)
 	s.mu.Lock()
-	news := !s.looked || s.repo == nil && repo != nil // what it is made of may come late
-	s.looked = true
+	news := !s.looked || s.repo == nil && repo != nil /* what it is made of may come late */ || s.asked != src.Generation
+	s.looked, s.asked = true, src.Generation
 	if repo != nil {
 		s.revision, s.repo = revision, repo
 	}
@@ -427,6 +429,7 @@ func (e *Engine) lookAtUsers(id app.SourceID) {
 type sourceNow struct {
 	of       app.Source
 	looked   bool
+	asked    int64 // generation of the resource at the last look
 	revision app.Revision
 	repo     *source.Repo
 	failure  *app.Failure
@@ -448,7 +451,7 @@ func (e *Engine) current(id app.SourceID) (sourceNow, bool) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return sourceNow{of: s.src, looked: s.looked, revision: s.revision, repo: s.repo, failure: s.failure, since: later(s.since, s.made)}, true
+	return sourceNow{of: s.src, looked: s.looked, asked: s.asked, revision: s.revision, repo: s.repo, failure: s.failure, since: later(s.since, s.made)}, true
 }
 
 func later(a, b time.Time) time.Time {

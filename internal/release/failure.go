@@ -96,6 +96,9 @@ type scrubber struct{ secrets []string }
 // shortSecret is what is not looked for: it would be found everywhere.
 const shortSecret = 4
 
+// Secrets are the texts of what was fetched that must not be told.
+func Secrets(from []Fetched) []string { return newScrubber(from).secrets }
+
 func newScrubber(from []Fetched) scrubber {
 	var s scrubber
 	for _, f := range from {

@@ -50,6 +50,7 @@ func DecodeHelmChart(u *unstructured.Unstructured) (app.Source, []app.Warning, *
 		Recorded:   recordedChart(section(u.Object, "status")),
 	}
 	fields := section(u.Object, "spec")
+	source.Form = chartForm(fields)
 	var spec helmChartSpec
 	warnings := unknownFields("spec", fields, reflect.TypeFor[helmChartSpec]())
 	if f := convert(fields, &spec); f != nil {

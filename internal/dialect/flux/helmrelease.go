@@ -96,6 +96,9 @@ func DecodeHelmRelease(u *unstructured.Unstructured) app.Spec {
 		}
 	}
 	out.Source = chartSource(spec, namespace, name)
+	if chart := HelmChartOf(u); chart != nil {
+		out.SourceAs = chartForm(section(chart.Object, "spec"))
+	}
 	out.Policy = releasePolicy(spec)
 	invalid := helmReleaseFailure(spec)
 	if invalid == nil {
@@ -149,7 +152,6 @@ func release(spec helmReleaseSpec, r *app.Release, namespace, name string) *app.
 	if spec.WaitStrategy != nil && spec.WaitStrategy.Name == "legacy" {
 		r.Wait = app.WaitLegacy
 	}
-	r.Chart = chartOf(spec)
 	if spec.Values != nil {
 		values, ok := spec.Values.(map[string]any)
 		if !ok {

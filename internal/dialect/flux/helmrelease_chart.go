@@ -1,7 +1,6 @@
 package flux
 
 import (
-	"reflect"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -9,8 +8,8 @@ import (
 	"plumb.dev/plumb/internal/app"
 )
 
-// chartSource is where the chart of a HelmRelease comes from. A chart in a
-// GitRepository is read from that; for others there is a HelmChart.
+// chartSource is where the chart of a HelmRelease comes from: what it refers to,
+// or the HelmChart that is kept for it.
 func chartSource(spec helmReleaseSpec, namespace, name string) app.SourceID {
 	switch {
 	case spec.ChartRef != nil:
@@ -18,22 +17,7 @@ func chartSource(spec helmReleaseSpec, namespace, name string) app.SourceID {
 	case spec.Chart == nil:
 		return app.SourceID{}
 	}
-	ref := spec.Chart.Spec.SourceRef
-	if ref.Kind == KindGitRepository {
-		return app.SourceID{Kind: ref.Kind, Namespace: orElse(ref.Namespace, namespace), Name: ref.Name}
-	}
-	return app.SourceID{Kind: KindHelmChart, Namespace: orElse(ref.Namespace, namespace), Name: helmChartName(namespace, name)}
-}
-
-// chartOf says which chart of the source it is. Only GitRepositories are read
-// as they are; of other sources the HelmChart makes the chart.
-func chartOf(spec helmReleaseSpec) app.ReleaseChart {
-	if spec.Chart == nil || spec.Chart.Spec.SourceRef.Kind != KindGitRepository {
-		return app.ReleaseChart{}
-	}
-	c := spec.Chart.Spec
-	return app.ReleaseChart{Path: c.Chart, ValuesFiles: valuesFiles(c.ValuesFiles, c.ValuesFile),
-		IgnoreMissing: c.IgnoreMissingValuesFiles, ByRevision: c.ReconcileStrategy == "Revision"}
+	return app.SourceID{Kind: KindHelmChart, Namespace: orElse(spec.Chart.Spec.SourceRef.Namespace, namespace), Name: helmChartName(namespace, name)}
 }
 
 // valuesFiles adds what old versions name alone: it is merged before the others.
@@ -133,12 +117,19 @@ func SameHelmChart(want, live *unstructured.Unstructured) bool {
 	if live == nil {
 		return false
 	}
+	return chartForm(section(want.Object, "spec")) == chartForm(section(live.Object, "spec")) && contains(live.GetLabels(), want.GetLabels()) && contains(live.GetAnnotations(), want.GetAnnotations())
+}
+
+// chartForm identifies what a HelmChart asks for; suspending it changes nothing
+// about that.
+func chartForm(spec map[string]any) string {
+	form := map[string]any{}
 	for _, field := range []string{"chart", "version", "sourceRef", "interval", "reconcileStrategy", "valuesFiles", "ignoreMissingValuesFiles", "verify"} {
-		if !reflect.DeepEqual(section(want.Object, "spec")[field], section(live.Object, "spec")[field]) {
-			return false
+		if value, ok := spec[field]; ok {
+			form[field] = value
 		}
 	}
-	return contains(live.GetLabels(), want.GetLabels()) && contains(live.GetAnnotations(), want.GetAnnotations())
+	return digestOf(form)
 }
 
 func contains(all, some map[string]string) bool {

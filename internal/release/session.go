@@ -77,6 +77,7 @@ func (c *Client) begin(ctx context.Context, do app.ReleaseAction, q Request) (*s
 	s.config.RESTClientGetter = s.conn
 	s.config.HookOutputFunc = func(_, _, _ string) io.Writer { return io.Discard }
 	client := kube.New(s.conn)
+	client.Factory = factory{client.Factory}
 	client.Namespace = s.r.Namespace
 	client.SetLogger(s.log)
 	//lint:ignore SA1019 the legacy way to wait knows no other

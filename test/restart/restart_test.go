@@ -87,8 +87,8 @@ func (f *fleet) restart(what string, least, most int) {
 	if rendered < least || rendered > most || rendered+stored < *apps {
 		f.t.Errorf("%s: %d renderings, wanted %d to %d; %d stored ones\n%s", what, rendered, least, most, stored, f.tail())
 	}
-	if n := f.looks - looks; n < releases {
-		f.t.Errorf("%s: %d looks at %d releases", what, n, releases)
+	if n := f.looks - looks; n < *releases {
+		f.t.Errorf("%s: %d looks at %d releases", what, n, *releases)
 	}
 	if n := f.writes() - before; n != 0 {
 		f.t.Errorf("%s: %d writes, the latest %s\n%s", what, n, f.latest, f.tail())
@@ -178,14 +178,14 @@ func begin(t *testing.T) *fleet {
 			f.create(applications, namespace, f.parse(`{apiVersion: argoproj.io/v1alpha1, kind: Application, metadata: {name: app-%d}, spec: {project: default, source: {repoURL: "%s", path: apps/%d}, destination: {name: in-cluster, namespace: %s}, syncPolicy: {automated: {prune: true, selfHeal: true}}}}`, i, f.repo.URL, i, namespace))
 		}
 	}
-	for i := range releases {
+	for i := range *releases {
 		f.create(helmReleases, namespace, f.parse(`{apiVersion: helm.toolkit.fluxcd.io/v2, kind: HelmRelease, metadata: {name: release-%d}, spec: {interval: 1h, chart: {spec: {chart: chart, sourceRef: {kind: GitRepository, name: fleet}}}, driftDetection: {mode: enabled}, test: {enable: true}, values: {n: "%d"}}}`, i, i))
 	}
 	return f
 }
 
-// releases is how many Helm releases there are, of the same chart.
-const releases = 5
+// They are of the same chart.
+var releases = flag.Int("releases", 5, "how many Helm releases there are")
 
 var chart = map[string]string{
 	"Chart.yaml":            "apiVersion: v2\nname: app\nversion: 1.0.0\n",

@@ -53,6 +53,7 @@ type killed struct{ *world.World }
 // restart of an engine that has nothing to do, and then around a commit, which
 // it must show.
 func (w killed) restartWritesNothing(random *rand.Rand) {
+	w.settled() // the status of the source comes after what is delivered
 	w.StopEngine()
 	before := w.settled()
 	w.StartEngine()

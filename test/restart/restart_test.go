@@ -219,8 +219,9 @@ func (f *fleet) startEngine() {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
 	defer cancel()
+	// Statuses name the address of artifacts: the port of each start would be news.
 	process, ready, err := child.Start[up.EngineReady](ctx, child.Options{Name: "engine", Executable: f.binary, Stderr: f.log,
-		Args: []string{"serve", "--kubeconfig", f.cluster.Kubeconfig, "--listen", "127.0.0.1:0", "--cache", f.cache, "--until-stdin-closes"}})
+		Args: []string{"serve", "--kubeconfig", f.cluster.Kubeconfig, "--listen", "127.0.0.1:0", "--artifact-address", "http://plumb.invalid", "--cache", f.cache, "--until-stdin-closes"}})
 	if err != nil {
 		f.t.Fatalf("%v\n%s", err, f.tail())
 	}

@@ -37,7 +37,7 @@ func (e *Engine) regain(ctx context.Context, id app.SourceID, src sourceNow) *ap
 	s.mu.Lock()
 	wanted := s.src
 	s.mu.Unlock()
-	parts, lacking := e.parts(wanted)
+	parts, _, lacking := e.parts(wanted)
 	if lacking != nil {
 		return lacking
 	}

@@ -34,9 +34,10 @@ type sourceLoop struct {
 	failures int          // in a row
 	since    time.Time    // how fresh the next look must be
 	made     time.Time
-	seen     app.Source // src of the look that found revision
-	behind   behind     // whose statuses do not name revision yet
-	round    int        // counts up with Relook: what was asked before does not count
+	seen     app.Source                      // src of the look that found revision
+	read     map[app.SourceID]source.Closure // what that look read of the sources it is made of; nil if that is not known
+	behind   behind                          // whose statuses do not name revision yet
+	round    int                             // counts up with Relook: what was asked before does not count
 	out      outbox
 }
 
@@ -104,7 +105,7 @@ func (e *Engine) RemoveSource(id app.SourceID) {
 		s.cancel()
 		e.opts.Archives.Remove(id)
 		e.triggerReaders(id, app.CauseRevision)
-		e.lookAtUsers(id)
+		e.lookAtUsers(id, true)
 		e.left()
 	}
 }
@@ -191,7 +192,7 @@ func (s *sourceLoop) once() time.Duration {
 		s.mu.Lock()
 		s.looked, s.failure = true, nil
 		s.mu.Unlock()
-		s.e.lookAtUsers(src.ID)
+		s.e.lookAtUsers(src.ID, true)
 		return never
 	case src.Suspend:
 		s.suspended(src)
@@ -199,7 +200,7 @@ func (s *sourceLoop) once() time.Duration {
 	}
 	began := time.Now()
 	src = s.e.withKeys(s.ctx, src)
-	parts, failure := s.e.parts(src)
+	parts, read, failure := s.e.parts(src)
 	if failure == errNotLooked {
 		return never // whoever looks at it tells
 	}
@@ -229,8 +230,8 @@ func (s *sourceLoop) once() time.Duration {
 	if repo != nil {
 		s.revision, s.repo = revision, repo
 	}
-	if failure == nil {
-		s.failures = 0
+	if s.read = nil; failure == nil {
+		s.failures, s.read = 0, read()
 	} else {
 		s.failures++
 	}
@@ -253,7 +254,7 @@ func (s *sourceLoop) once() time.Duration {
 		s.e.triggerReaders(src.ID, app.CauseRevision)
 	}
 	if changed || others || first || failedBefore != reasonOf(failure) {
-		s.e.lookAtUsers(src.ID)
+		s.e.lookAtUsers(src.ID, others)
 	}
 	s.e.lookAtBases(s.ctx, src.ID, since)
 	if failure != nil {
@@ -318,7 +319,7 @@ func (s *sourceLoop) suspended(src app.Source) {
 	s.mu.Unlock()
 	if news {
 		s.e.triggerReaders(src.ID, app.CauseRevision)
-		s.e.lookAtUsers(src.ID)
+		s.e.lookAtUsers(src.ID, true)
 	}
 }
 
@@ -330,7 +331,7 @@ func (s *sourceLoop) recorded(src app.Source) (app.Revision, *source.Repo) {
 	if src.Recorded.IsZero() {
 		return app.Revision{}, nil
 	}
-	parts, failure := s.e.parts(src)
+	parts, _, failure := s.e.parts(src)
 	if failure != nil {
 		return app.Revision{}, nil
 	}
@@ -347,9 +348,22 @@ func (s *sourceLoop) recorded(src app.Source) (app.Revision, *source.Repo) {
 var errNotLooked = app.Fail(app.StageFetch, app.ReasonSourceNotReady, "it has not been looked at yet")
 
 // parts gives what a source is made of, as it is now.
-func (e *Engine) parts(src app.Source) ([]source.Part, *app.Failure) {
+//
+// read then tells what was read of them, if that alone decides what src shows:
+// a chart is what its files are, unless each revision makes another one.
+func (e *Engine) parts(src app.Source) (_ []source.Part, read func() map[app.SourceID]source.Closure, _ *app.Failure) {
+	recorders := map[app.SourceID]*source.Recorder{}
+	read = func() map[app.SourceID]source.Closure {
+		out := map[app.SourceID]source.Closure{}
+		for id, r := range recorders {
+			if out[id] = r.Closure(); out[id].Len() == 0 {
+				return nil // the answer of an earlier look
+			}
+		}
+		return out
+	}
 	if e.usesItself(src) {
-		return nil, app.Fail(app.StageFetch, app.ReasonCycle, "source %s is made of itself, by way of those that it includes", src.ID).
+		return nil, read, app.Fail(app.StageFetch, app.ReasonCycle, "source %s is made of itself, by way of those that it includes", src.ID).
 			WithHint("take out one of the includes")
 	}
 	var out []source.Part
@@ -357,23 +371,28 @@ func (e *Engine) parts(src app.Source) ([]source.Part, *app.Failure) {
 		now, there := e.current(id)
 		switch {
 		case !there && !e.Ready(), there && !now.looked:
-			return nil, errNotLooked
+			return nil, read, errNotLooked
 		case !there:
-			return nil, app.Fail(app.StageFetch, app.ReasonSourceNotFound, "source %s not found", id).
+			return nil, read, app.Fail(app.StageFetch, app.ReasonSourceNotFound, "source %s not found", id).
 				WithHint("create it, or correct the reference")
 		case now.of.Static():
 			out = append(out, source.Part{Source: now.of})
 			continue
 		case now.revision.IsZero() || now.repo == nil:
-			return nil, app.Fail(app.StageFetch, app.ReasonSourceNotReady, "source %s is not ready, artifact not found", id)
+			return nil, read, app.Fail(app.StageFetch, app.ReasonSourceNotReady, "source %s is not ready, artifact not found", id)
 		}
 		tree, err := now.repo.Tree(now.revision.ID())
 		if err != nil {
-			return nil, app.AsFailure(err, app.StageFetch)
+			return nil, read, app.AsFailure(err, app.StageFetch)
 		}
-		out = append(out, source.Part{Source: now.of, Revision: now.revision, Files: now.files(tree)})
+		files := fs.FS(tree)
+		if c := src.HelmChart; c != nil && !c.ByRevision {
+			recorders[id] = source.Record(tree)
+			files = recorders[id]
+		}
+		out = append(out, source.Part{Source: now.of, Revision: now.revision, Files: now.files(files)})
 	}
-	return out, nil
+	return out, read, nil
 }
 
 // lookAtWaiting looks at the sources that waited for others to be told of: by
@@ -411,15 +430,21 @@ func (e *Engine) usesItself(src app.Source) bool {
 	return false
 }
 
-// lookAtUsers looks at the sources that are made of a source.
-func (e *Engine) lookAtUsers(id app.SourceID) {
+// lookAtUsers looks at the sources that are made of a source, but for those that
+// read nothing of it which is another now. all looks at them, too.
+func (e *Engine) lookAtUsers(id app.SourceID, all bool) {
+	var tree *source.Tree // nil: nothing is known
+	if now, ok := e.current(id); ok && !all && now.repo != nil {
+		tree, _ = now.repo.Tree(now.revision.ID())
+	}
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	for _, s := range e.sources {
 		s.mu.Lock()
 		uses := slices.Contains(s.src.Uses, id)
+		read, known := s.read[id]
 		s.mu.Unlock()
-		if uses {
+		if uses && (tree == nil || !known || !read.Holds(tree)) {
 			s.look(time.Now())
 		}
 	}
@@ -494,7 +519,7 @@ func (e *Engine) at(ctx context.Context, id app.SourceID, revision string) (sour
 	src := s.src
 	s.mu.Unlock()
 	src = e.withKeys(ctx, src)
-	parts, failure := e.parts(src)
+	parts, _, failure := e.parts(src)
 	if failure != nil {
 		return sourceNow{of: src}, failure
 	}

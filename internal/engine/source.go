@@ -4,6 +4,7 @@ import (
 	"context"
 	"io/fs"
 	"math/rand/v2"
+	"path"
 	"reflect"
 	"slices"
 	"strings"
@@ -352,12 +353,12 @@ var errNotLooked = app.Fail(app.StageFetch, app.ReasonSourceNotReady, "it has no
 // read then tells what was read of them, if that alone decides what src shows:
 // a chart is what its files are, unless each revision makes another one.
 func (e *Engine) parts(src app.Source) (_ []source.Part, read func() map[app.SourceID]source.Closure, _ *app.Failure) {
-	recorders := map[app.SourceID]*source.Recorder{}
+	recorders := map[app.SourceID]recording{}
 	read = func() map[app.SourceID]source.Closure {
 		out := map[app.SourceID]source.Closure{}
 		for id, r := range recorders {
-			if out[id] = r.Closure(); out[id].Len() == 0 {
-				return nil // the answer of an earlier look
+			if out[id] = r.closure(src); out[id].Len() == 0 {
+				return nil
 			}
 		}
 		return out
@@ -385,14 +386,37 @@ func (e *Engine) parts(src app.Source) (_ []source.Part, read func() map[app.Sou
 		if err != nil {
 			return nil, read, app.AsFailure(err, app.StageFetch)
 		}
-		files := fs.FS(tree)
+		files := now.files(tree)
 		if c := src.HelmChart; c != nil && !c.ByRevision {
-			recorders[id] = source.Record(tree)
-			files = recorders[id]
+			recorder := source.Record(tree)
+			files = now.files(recorder)
+			recorders[id] = recording{recorder, files, now.of.HelmRepository != nil}
 		}
-		out = append(out, source.Part{Source: now.of, Revision: now.revision, Files: now.files(files)})
+		out = append(out, source.Part{Source: now.of, Revision: now.revision, Files: files})
 	}
 	return out, read, nil
+}
+
+// recording notes what is read of a source that a chart is made of.
+type recording struct {
+	*source.Recorder
+	files fs.FS
+	index bool // of a Helm repository: there are no files of charts
+}
+
+// closure is what decides whether a look would find what this one did. If
+// another look at the same chart found it, nothing was read now: that is the
+// file that names the version.
+func (r recording) closure(src app.Source) source.Closure {
+	c := r.Closure()
+	if c.Len() > 0 || r.index {
+		return c
+	}
+	at := path.Clean(strings.Trim(src.HelmChart.Chart, "/"))
+	if info, err := fs.Stat(r.files, at); err == nil && info.IsDir() {
+		_, _ = fs.ReadFile(r.files, path.Join(at, "Chart.yaml")) // for the note that it makes
+	}
+	return r.Closure()
 }
 
 // lookAtWaiting looks at the sources that waited for others to be told of: by

@@ -186,7 +186,14 @@ func EncodeHelmChart(r app.SourceReport, warnings []app.Warning, old map[string]
 		files = append(files, name)
 	}
 	observe("observedChartName", true, chart.Name)
-	observe("observedSourceArtifactRevision", !chart.Source.IsZero(), FormatRevision(chart.Source))
+	// A newer revision of the source with the same chart in it is no news.
+	found := FormatRevision(chart.Source)
+	asked := r.Handled != text(old, "lastHandledReconcileAt")
+	if before := text(old, "observedSourceArtifactRevision"); before != "" && found != "" && !asked &&
+		contentOf(old) == contentOf(status) && text(old, "artifact", "revision") == text(status, "artifact", "revision") {
+		found = before
+	}
+	observe("observedSourceArtifactRevision", found != "", found)
 	observe("observedValuesFiles", len(files) > 0, files)
 	return status
 }

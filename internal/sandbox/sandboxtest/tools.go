@@ -11,17 +11,35 @@ import (
 	"testing"
 )
 
-// tools are the commands of the module test/tools, by their packages.
-var tools = map[string]string{
-	"sops":       "github.com/getsops/sops/v3/cmd/sops",
-	"age-keygen": "filippo.io/age/cmd/age-keygen",
-	"versitygw":  "github.com/versity/versitygw/cmd/versitygw",
-	"kustomize":  "sigs.k8s.io/kustomize/kustomize/v5",
+// tools are the stock commands that tests run, by where their packages are: in
+// this module, or in test/tools, where what they need is nothing that Plumb
+// needs.
+var tools = map[string]struct{ module, pkg string }{
+	"kubectl":    {".", "k8s.io/kubernetes/cmd/kubectl"},
+	"helm":       {".", "helm.sh/helm/v4/cmd/helm"},
+	"sops":       {"test/tools", "github.com/getsops/sops/v3/cmd/sops"},
+	"age-keygen": {"test/tools", "filippo.io/age/cmd/age-keygen"},
+	"kustomize":  {"test/tools", "sigs.k8s.io/kustomize/kustomize/v5"},
+	"versitygw":  {"test/tools", "github.com/versity/versitygw/cmd/versitygw"},
 }
 
-var building sync.Mutex
+// Kubectl returns a stock kubectl: the machine's, or one built from the same
+// Kubernetes that the control plane is.
+func Kubectl(t testing.TB) string {
+	t.Helper()
+	if path, err := exec.LookPath("kubectl"); err == nil {
+		return path
+	}
+	return Tool(t, "kubectl")
+}
 
-// Tool returns a stock command, built from the module test/tools.
+// Helm returns a stock helm, built from the version that Plumb delivers with.
+func Helm(t testing.TB) string {
+	t.Helper()
+	return Tool(t, "helm")
+}
+
+// Tool returns a stock command, built from the version that a module names.
 func Tool(t testing.TB, name string) string {
 	t.Helper()
 	building.Lock()
@@ -33,8 +51,10 @@ func Tool(t testing.TB, name string) string {
 	return path
 }
 
+var building sync.Mutex
+
 func tool(name string) (string, error) {
-	pkg, ok := tools[name]
+	from, ok := tools[name]
 	if !ok {
 		return "", errors.New("no such tool")
 	}
@@ -52,7 +72,8 @@ func tool(name string) (string, error) {
 	}
 	defer unlock()
 	path := filepath.Join(dir, name)
-	build := exec.Command("go", "build", "-C", filepath.Join(strings.TrimSpace(string(root)), "test", "tools"), "-ldflags=-s -w", "-o", path, pkg)
+	module := filepath.Join(strings.TrimSpace(string(root)), filepath.FromSlash(from.module))
+	build := exec.Command("go", "build", "-C", module, "-ldflags=-s -w", "-o", path, from.pkg)
 	if output, err := build.CombinedOutput(); err != nil {
 		return "", errors.Join(fmt.Errorf("building: %w", err), errors.New(string(output)))
 	}

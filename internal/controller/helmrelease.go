@@ -134,6 +134,13 @@ func (c *Controller) applyChart(ctx context.Context, u, want *unstructured.Unstr
 	if err != nil {
 		return fmt.Errorf("failed to apply HelmChart '%s/%s': %w", want.GetNamespace(), want.GetName(), err)
 	}
+	if !flux.SameHelmChart(want, got) { // what others have set, an apply leaves
+		got, err = c.dynamic.Resource(helmChartResource).Namespace(want.GetNamespace()).Update(ctx, flux.ShapedHelmChart(want, got),
+			metav1.UpdateOptions{FieldManager: flux.HelmFieldManager})
+		if err != nil {
+			return fmt.Errorf("failed to correct HelmChart '%s/%s': %w", want.GetNamespace(), want.GetName(), err)
+		}
+	}
 	unstructured.RemoveNestedField(got.Object, "metadata", "managedFields")
 	if k, ok := sourceKindOf(flux.KindHelmChart); ok {
 		c.foundSource(k, got)

@@ -126,19 +126,29 @@ func (e *Engine) usesItself(src app.Source) bool {
 // lookAtUsers looks at the sources that are made of a source, but for those that
 // read nothing of it which is another now. all looks at them, too.
 func (e *Engine) lookAtUsers(id app.SourceID, all bool) {
-	var tree *source.Tree // nil: nothing is known
-	if now, ok := e.current(id); ok && !all && now.repo != nil {
-		tree, _ = now.repo.Tree(now.revision.ID())
+	type user struct {
+		*sourceLoop
+		read  source.Closure
+		known bool
 	}
+	var users []user
 	e.mu.RLock()
-	defer e.mu.RUnlock()
 	for _, s := range e.sources {
 		s.mu.Lock()
-		uses := slices.Contains(s.src.Uses, id)
-		read, known := s.read[id]
+		if slices.Contains(s.src.Uses, id) {
+			read, known := s.read[id]
+			users = append(users, user{s, read, known})
+		}
 		s.mu.Unlock()
-		if uses && (tree == nil || !known || !read.Holds(tree)) {
-			s.look(time.Now())
+	}
+	e.mu.RUnlock()
+	var tree *source.Tree // nil if it cannot be had: then all look
+	if now, ok := e.current(id); ok && !all && len(users) > 0 && now.repo != nil {
+		tree, _ = now.repo.Tree(now.revision.ID())
+	}
+	for _, u := range users {
+		if tree == nil || !u.known || !u.read.Holds(tree) {
+			u.look(time.Now())
 		}
 	}
 }

@@ -120,11 +120,29 @@ func SameHelmChart(want, live *unstructured.Unstructured) bool {
 	return chartForm(section(want.Object, "spec")) == chartForm(section(live.Object, "spec")) && contains(live.GetLabels(), want.GetLabels()) && contains(live.GetAnnotations(), want.GetAnnotations())
 }
 
+// ShapedHelmChart is a HelmChart as it is, but with the spec that is wanted.
+func ShapedHelmChart(want, live *unstructured.Unstructured) *unstructured.Unstructured {
+	out := live.DeepCopy()
+	spec, wanted := section(out.Object, "spec"), section(want.Object, "spec")
+	for _, field := range chartFields() {
+		delete(spec, field)
+		if value, ok := wanted[field]; ok {
+			spec[field] = value
+		}
+	}
+	return out
+}
+
+// chartFields are the fields of a HelmChart that its HelmRelease decides about.
+func chartFields() []string {
+	return []string{"chart", "version", "sourceRef", "interval", "reconcileStrategy", "valuesFiles", "ignoreMissingValuesFiles", "verify"}
+}
+
 // chartForm identifies what a HelmChart asks for; suspending it changes nothing
 // about that.
 func chartForm(spec map[string]any) string {
 	form := map[string]any{}
-	for _, field := range []string{"chart", "version", "sourceRef", "interval", "reconcileStrategy", "valuesFiles", "ignoreMissingValuesFiles", "verify"} {
+	for _, field := range chartFields() {
 		if value, ok := spec[field]; ok {
 			form[field] = value
 		}

@@ -48,5 +48,7 @@ func (c *Cluster) Rewound(ctx context.Context, was State) (bool, error) {
 	if number(list.ResourceVersion) < was.version {
 		return true, nil
 	}
-	return len(list.Items) == 1 && was.uid != "" && was.uid != string(list.Items[0].UID), nil
+	// A cluster that was just made may have come further than the watches had,
+	// and not have this namespace yet.
+	return was.uid != "" && (len(list.Items) != 1 || string(list.Items[0].UID) != was.uid), nil
 }

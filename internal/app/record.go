@@ -16,9 +16,14 @@ import (
 // What names could hold beyond that and would break the fields (underscores,
 // spaces) is percent-encoded; "%" itself is in no name.
 
+// Making a Replacer costs far more than using it.
+var (
+	escape   = strings.NewReplacer("%", "%25", "_", "%5F", " ", "%20", "\t", "%09", "\n", "%0A", "\r", "%0D", ":", "__")
+	unescape = strings.NewReplacer("__", ":", "%5F", "_", "%20", " ", "%09", "\t", "%0A", "\n", "%0D", "\r", "%25", "%")
+)
+
 // FormatRef writes a reference as an inventory id.
 func FormatRef(ref object.Ref) string {
-	escape := strings.NewReplacer("%", "%25", "_", "%5F", " ", "%20", "\t", "%09", "\n", "%0A", "\r", "%0D", ":", "__")
 	return escape.Replace(ref.Namespace) + "_" + escape.Replace(ref.Name) + "_" +
 		escape.Replace(ref.Group) + "_" + escape.Replace(ref.Kind)
 }
@@ -47,7 +52,6 @@ func ParseRef(id string) (object.Ref, error) {
 		strings.Contains(strings.ReplaceAll(name, "__", ""), "_") {
 		return bad()
 	}
-	unescape := strings.NewReplacer("__", ":", "%5F", "_", "%20", " ", "%09", "\t", "%0A", "\n", "%0D", "\r", "%25", "%")
 	return object.Ref{
 		Group: unescape.Replace(group), Kind: unescape.Replace(kind),
 		Namespace: unescape.Replace(namespace), Name: unescape.Replace(name),

@@ -182,9 +182,9 @@ func (c *Controller) redecode() {
 	defer c.feeding.Unlock()
 	c.mu.Lock()
 	var all []*unstructured.Unstructured
-	for key, u := range c.latest {
+	for key, k := range c.latest {
 		if key.resource == applicationResource {
-			all = append(all, u)
+			all = append(all, k.open())
 		}
 	}
 	c.mu.Unlock()

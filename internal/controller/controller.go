@@ -9,7 +9,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"sync"
 	"time"
 
@@ -85,8 +84,8 @@ type Controller struct {
 	mu      sync.Mutex
 	share   shard.Share // what this replica works on
 	reads   map[app.ID][]app.SourceID
-	latest  map[resourceKey]*unstructured.Unstructured // the newest version seen or written
-	readers map[app.SourceID]map[app.ID]bool           // apps of this replica that a source is kept for
+	latest  map[resourceKey]*kept            // the newest version seen or written
+	readers map[app.SourceID]map[app.ID]bool // apps of this replica that a source is kept for
 	inline  map[app.ID]app.SourceID
 	secrets map[string]argo.SecretData
 	heeded  map[resourceKey]heededSecrets
@@ -142,7 +141,7 @@ func New(opts Options) (*Controller, error) {
 		share: share, reads: map[app.ID][]app.SourceID{}, running: make(chan struct{}),
 		opts: opts, log: opts.Log, dynamic: dyn, core: core, metadata: meta, spared: map[types.UID]bool{},
 		argo: argo.Options{ControlNamespace: opts.ControlNamespace}, inPlaceOf: newStandIn(),
-		latest:  map[resourceKey]*unstructured.Unstructured{},
+		latest:  map[resourceKey]*kept{},
 		readers: map[app.SourceID]map[app.ID]bool{}, inline: map[app.ID]app.SourceID{},
 		secrets: map[string]argo.SecretData{}, heeded: map[resourceKey]heededSecrets{}, charts: map[app.ID]map[resourceKey]bool{}, told: map[string]bool{}, asides: make(chan struct{}, 8),
 	}
@@ -199,15 +198,13 @@ func (c *Controller) Run(ctx context.Context) error {
 	close(c.running)
 	for _, w := range c.watches() {
 		informer := c.informer(w)
-		if _, err := informer.AddEventHandler(handler(w)); err != nil {
+		told, err := informer.AddEventHandler(c.handler(w))
+		if err != nil {
 			return fmt.Errorf("watching %s: %w", w.resource.Resource, err)
 		}
 		go informer.RunWithContext(ctx)
-		if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+		if !cache.WaitFor(ctx, "", told.HasSyncedChecker()) {
 			return nil
-		}
-		for _, o := range informer.GetStore().List() {
-			w.set(o.(*unstructured.Unstructured))
 		}
 	}
 	c.engine.Start()
@@ -218,12 +215,11 @@ func (c *Controller) Run(ctx context.Context) error {
 func (c *Controller) informer(w watch) cache.SharedIndexInformer {
 	informer := dynamicinformer.NewFilteredDynamicInformer(c.dynamic, w.resource, metav1.NamespaceAll, 0, cache.Indexers{},
 		func(o *metav1.ListOptions) { o.LabelSelector = w.selector }).Informer()
-	// Who owns which field of a custom resource is of no interest here.
 	_ = informer.SetTransform(func(o any) (any, error) {
 		if u, ok := o.(*unstructured.Unstructured); ok {
-			unstructured.RemoveNestedField(u.Object, "metadata", "managedFields")
+			return keptOf(u)
 		}
-		return o, nil
+		return o, nil // done before
 	})
 	_ = informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
 		if ctx.Err() == nil {
@@ -233,15 +229,25 @@ func (c *Controller) informer(w watch) cache.SharedIndexInformer {
 	return informer
 }
 
-func handler(w watch) cache.ResourceEventHandler {
+func (c *Controller) handler(w watch) cache.ResourceEventHandler {
+	set := func(o any) {
+		k := o.(*kept)
+		u := k.open()
+		c.mu.Lock()
+		if key := keyOf(w.resource, u); w.resource != secretResource && !c.latest[key].newerThan(k) {
+			c.latest[key] = k // which the informer keeps too
+		}
+		c.mu.Unlock()
+		w.set(u)
+	}
 	return cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(o any) { w.set(o.(*unstructured.Unstructured)) },
-		UpdateFunc: func(_, o any) { w.set(o.(*unstructured.Unstructured)) },
+		AddFunc:    set,
+		UpdateFunc: func(_, o any) { set(o) },
 		DeleteFunc: func(o any) {
 			if last, ok := o.(cache.DeletedFinalStateUnknown); ok {
 				o = last.Obj
 			}
-			w.removed(o.(*unstructured.Unstructured))
+			w.removed(o.(*kept).open())
 		},
 	}
 }
@@ -252,10 +258,15 @@ func (c *Controller) note(gvr schema.GroupVersionResource, u *unstructured.Unstr
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := keyOf(gvr, u)
-	if old := c.latest[key]; old != nil && old.GetUID() == u.GetUID() && version(old) > version(u) {
+	old := c.latest[key]
+	if old != nil && old.UID == u.GetUID() && old.ResourceVersion == u.GetResourceVersion() {
+		return true
+	}
+	k, err := keptOf(u)
+	if err != nil || old.newerThan(k) {
 		return false
 	}
-	c.latest[key] = u
+	c.latest[key] = k
 	return true
 }
 
@@ -265,8 +276,12 @@ func (c *Controller) renew(gvr schema.GroupVersionResource, u *unstructured.Unst
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := keyOf(gvr, u)
-	if old := c.latest[key]; old != nil && old.GetUID() == u.GetUID() && version(old) <= version(u) {
-		c.latest[key] = u
+	old := c.latest[key]
+	if old == nil || old.UID != u.GetUID() {
+		return
+	}
+	if k, err := keptOf(u); err == nil && !old.newerThan(k) {
+		c.latest[key] = k
 	}
 }
 
@@ -274,8 +289,10 @@ func (c *Controller) renew(gvr schema.GroupVersionResource, u *unstructured.Unst
 func (c *Controller) feed(gvr schema.GroupVersionResource, u *unstructured.Unstructured, tell func()) {
 	c.feeding.Lock()
 	defer c.feeding.Unlock()
-	now := c.find(gvr, u.GetNamespace(), u.GetName())
-	if now != nil && now.GetUID() == u.GetUID() && now.GetResourceVersion() == u.GetResourceVersion() {
+	c.mu.Lock()
+	now := c.latest[keyOf(gvr, u)]
+	c.mu.Unlock()
+	if now != nil && now.UID == u.GetUID() && now.ResourceVersion == u.GetResourceVersion() {
 		tell()
 	}
 }
@@ -302,7 +319,7 @@ func (c *Controller) again(gvr schema.GroupVersionResource, u *unstructured.Unst
 func (c *Controller) find(gvr schema.GroupVersionResource, namespace, name string) *unstructured.Unstructured {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.latest[resourceKey{gvr, namespace, name}]
+	return c.latest[resourceKey{gvr, namespace, name}].open()
 }
 
 func (c *Controller) forget(gvr schema.GroupVersionResource) func(*unstructured.Unstructured) {
@@ -310,22 +327,12 @@ func (c *Controller) forget(gvr schema.GroupVersionResource) func(*unstructured.
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		key := keyOf(gvr, u)
-		if old := c.latest[key]; old != nil && old.GetUID() == u.GetUID() {
+		if old := c.latest[key]; old != nil && old.UID == u.GetUID() {
 			delete(c.latest, key)
 			delete(c.spared, u.GetUID())
 			c.writes.Delete(key)
 		}
 	}
-}
-
-// version is the resourceVersion as a number: the API server promises that
-// versions of one resource can be compared so.
-func version(u *unstructured.Unstructured) uint64 {
-	n, err := strconv.ParseUint(u.GetResourceVersion(), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
 }
 
 // request bounds one request to the API server.

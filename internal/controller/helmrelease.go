@@ -204,8 +204,8 @@ func (c *Controller) chartsBut(u *unstructured.Unstructured, keep resourceKey) [
 	defer c.mu.Unlock()
 	var out []*unstructured.Unstructured
 	for key := range c.charts[app.ID{Kind: flux.KindHelmRelease, Namespace: u.GetNamespace(), Name: u.GetName()}] {
-		if chart := c.latest[key]; key != keep && chart != nil && chart.GetDeletionTimestamp() == nil {
-			out = append(out, chart)
+		if chart := c.latest[key]; key != keep && chart != nil && chart.DeletionTimestamp == nil {
+			out = append(out, chart.open())
 		}
 	}
 	return out

@@ -1,10 +1,6 @@
 package controller
 
-import (
-	"strings"
-
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-)
+import "strings"
 
 // FluxResource is what the metrics of Flux tell of a custom resource.
 type FluxResource struct {
@@ -24,26 +20,12 @@ func (c *Controller) FluxResources() []FluxResource {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var out []FluxResource
-	for key, u := range c.latest {
+	for key, k := range c.latest {
 		kind := kinds[key.resource.GroupResource().String()]
 		if kind == "" || !c.share.Owns(shareKey(kind, key.namespace, key.name)) {
 			continue
 		}
-		suspended, _, _ := unstructured.NestedBool(u.Object, "spec", "suspend")
-		out = append(out, FluxResource{Kind: kind, Namespace: key.namespace, Name: key.name, Suspended: suspended, Conditions: conditionsOf(u)})
-	}
-	return out
-}
-
-func conditionsOf(u *unstructured.Unstructured) map[string]string {
-	out := map[string]string{}
-	list, _ := statusOf(u)["conditions"].([]any)
-	for _, item := range list {
-		if cond, ok := item.(map[string]any); ok {
-			kind, _ := cond["type"].(string)
-			status, _ := cond["status"].(string)
-			out[kind] = status
-		}
+		out = append(out, FluxResource{Kind: kind, Namespace: key.namespace, Name: key.name, Suspended: k.suspended(), Conditions: k.conditions()})
 	}
 	return out
 }

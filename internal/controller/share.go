@@ -127,10 +127,12 @@ func (c *Controller) differing(has, hasNot shard.Share) []dividedResource {
 	var out []dividedResource
 	for _, d := range c.divided() {
 		first := len(out)
-		for key, u := range c.latest {
-			k := shareKey(d.kind, key.namespace, key.name)
-			if key.resource == d.resource && has.Owns(k) && !hasNot.Owns(k) {
-				out = append(out, dividedResource{u, d})
+		for key, k := range c.latest {
+			if key.resource != d.resource {
+				continue
+			}
+			if in := shareKey(d.kind, key.namespace, key.name); has.Owns(in) && !hasNot.Owns(in) {
+				out = append(out, dividedResource{k.open(), d})
 			}
 		}
 		slices.SortFunc(out[first:], func(a, b dividedResource) int {
@@ -151,7 +153,6 @@ func (c *Controller) reread(ctx context.Context) error {
 			}
 			for i := range page.Items {
 				u := &page.Items[i]
-				unstructured.RemoveNestedField(u.Object, "metadata", "managedFields")
 				d.set(u)
 			}
 			if options.Continue = page.GetContinue(); options.Continue == "" {

@@ -61,7 +61,6 @@ func (c *Controller) refetch(ctx context.Context, gvr schema.GroupVersionResourc
 	if err != nil {
 		return false, fmt.Errorf("reading %s %s/%s: %w", gvr.Resource, u.GetNamespace(), u.GetName(), err)
 	}
-	unstructured.RemoveNestedField(got.Object, "metadata", "managedFields")
 	c.renew(gvr, got)
 	return got.GetUID() == u.GetUID(), nil
 }
@@ -88,7 +87,6 @@ func (c *Controller) patch(ctx context.Context, gvr schema.GroupVersionResource,
 	if err != nil {
 		return fmt.Errorf("writing %s %s/%s: %w", gvr.Resource, u.GetNamespace(), u.GetName(), err)
 	}
-	unstructured.RemoveNestedField(got.Object, "metadata", "managedFields")
 	c.renew(gvr, got)
 	return nil
 }

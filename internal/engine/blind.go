@@ -39,9 +39,9 @@ func (e *Engine) blind() []app.ID {
 	var out []app.ID
 	for _, a := range apps {
 		a.mu.Lock()
-		refs := make([]object.Ref, 0, len(a.records))
-		for ref := range a.records {
-			refs = append(refs, ref)
+		refs := make([]object.Ref, 0, len(a.records.sorted))
+		for rec := range a.records.all() {
+			refs = append(refs, rec.Ref)
 		}
 		idle, dest := a.run == nil && !a.suspended(), a.dest
 		unowned, off := a.unowned, a.spec.Release != nil && a.spec.Release.Drift.Mode == app.DriftOff

@@ -41,7 +41,7 @@ func (d *destination) observed(ev cluster.Event) {
 		a.mu.Unlock()
 		return
 	}
-	rec, known := a.records[ev.Ref]
+	rec, known := a.records.get(ev.Ref)
 	manager, mark, rules := a.spec.FieldManager, a.spec.Mark, a.spec.Policy.HealthRules
 	writing, needs := a.writing[ev.Ref] || a.acting, a.spec.Release == nil && a.needsRead(ev.Ref.GroupKind(), rules)
 	differs := a.differs[ev.Ref]
@@ -140,14 +140,14 @@ func (t *tracked) note(obj object.Object, write func() (plan.Written, error)) (p
 	defer t.a.mu.Unlock()
 	delete(t.a.writing, ref)
 	if err == nil {
-		t.a.records[ref] = app.Record{Ref: ref, Version: obj.GVK().Version, Desired: obj.Digest(), Owned: w.Owned}
+		t.a.records.put(app.Record{Ref: ref, Version: obj.GVK().Version, Desired: obj.Digest(), Owned: w.Owned})
 	}
 	return w, err
 }
 
 func (t *tracked) Delete(ctx context.Context, ref object.Ref, version, uid string, p app.Propagation) (bool, error) {
 	t.a.mu.Lock()
-	delete(t.a.records, ref) // its disappearance is no drift
+	t.a.records.drop(ref) // its disappearance is no drift
 	t.a.mu.Unlock()
 	if t.dest == t.dest.e.home {
 		defer t.dest.e.valueChanged(ref)
@@ -170,8 +170,8 @@ func (e *Engine) missed(a *state) bool {
 	if cl == nil {
 		return false
 	}
-	for ref, rec := range a.records {
-		live, there := cl.Live(ref, a.spec.FieldManager)
+	for rec := range a.records.all() {
+		live, there := cl.Live(rec.Ref, a.spec.FieldManager)
 		if there && (!live.Exists || rec.Owned != "" && live.Owned != rec.Owned) {
 			return true
 		}

@@ -182,7 +182,7 @@ type state struct {
 	told     string      // commit that the last report which was published names
 	run      *run        // nil if none
 	ran      bool        // at least once, in this process
-	records  map[object.Ref]app.Record
+	records  records // with what a run that did not finish wrote
 	writing  map[object.Ref]bool // being written right now
 	health   map[object.Ref]seenHealth
 	exprs    *expr.Health // of the spec whose hash is exprsOf
@@ -416,10 +416,7 @@ func (a *state) suspended() bool { return a.spec.Suspend && a.spec.Deletion == n
 // remember takes over the records of what is delivered.
 func (a *state) remember(records []app.Record) {
 	a.spec.Recorded = records
-	a.records = make(map[object.Ref]app.Record, len(records))
-	for _, r := range records {
-		a.records[r.Ref] = r
-	}
+	a.records = newRecords(records)
 }
 
 // Ready reports whether the engine has begun to deliver.

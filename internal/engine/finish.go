@@ -103,9 +103,9 @@ func (a *state) left(records []app.Record) []object.Ref {
 			out = append(out, r.Ref)
 		}
 	}
-	for ref := range a.records {
-		if !stays[ref] {
-			out = append(out, ref)
+	for rec := range a.records.all() {
+		if !stays[rec.Ref] {
+			out = append(out, rec.Ref)
 		}
 	}
 	return out
@@ -119,7 +119,7 @@ func (a *state) forgetHealth() {
 		stays[object.Ref{Group: h.Group, Kind: h.Kind, Namespace: h.Namespace, Name: h.Name}] = true
 	}
 	for ref := range a.health {
-		if _, recorded := a.records[ref]; !recorded && !stays[ref] {
+		if _, recorded := a.records.get(ref); !recorded && !stays[ref] {
 			delete(a.health, ref)
 		}
 	}

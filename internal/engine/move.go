@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"maps"
 	"slices"
 
 	"plumb.dev/plumb/internal/app"
@@ -17,7 +16,7 @@ func (a *state) arrive() {
 	if from == to {
 		return
 	}
-	behind := union(a.spec.Recorded, slices.Collect(maps.Values(a.records))) // what an unfinished run wrote, too
+	behind := union(a.spec.Recorded, slices.Collect(a.records.all())) // what an unfinished run wrote, too
 	var left []app.Left
 	var mine []app.Record
 	for _, l := range a.spec.Left {

@@ -13,7 +13,7 @@ import (
 	"plumb.dev/plumb/internal/object"
 )
 
-func records(names ...string) (out []app.Record) {
+func recordsNamed(names ...string) (out []app.Record) {
 	for _, n := range names {
 		out = append(out, app.Record{Ref: object.Ref{Kind: "ConfigMap", Namespace: "ns", Name: n}})
 	}
@@ -51,16 +51,16 @@ func TestArrive(t *testing.T) {
 	} {
 		a := &state{health: map[object.Ref]seenHealth{}}
 		a.spec.Target.Cluster = c.to
-		a.remember(records(c.recorded...))
+		a.remember(recordsNamed(c.recorded...))
 		a.spec.RecordedAt = c.from
-		for _, r := range records(c.written...) {
-			a.records[r.Ref] = r
+		for _, r := range recordsNamed(c.written...) {
+			a.records.put(r)
 		}
 		for cluster, names := range c.left {
-			a.spec.Left = append(a.spec.Left, app.Left{Cluster: cluster, Records: records(names...)})
+			a.spec.Left = append(a.spec.Left, app.Left{Cluster: cluster, Records: recordsNamed(names...)})
 		}
 		a.arrive()
-		if got := namesOf(a.spec.Recorded); !slices.Equal(got, c.mine) || len(a.records) != len(c.mine) || a.spec.RecordedAt != c.to {
+		if got := namesOf(a.spec.Recorded); !slices.Equal(got, c.mine) || len(slices.Collect(a.records.all())) != len(c.mine) || a.spec.RecordedAt != c.to {
 			t.Errorf("%s: its own are %v at %q, want %v", c.name, got, a.spec.RecordedAt, c.mine)
 		}
 		if len(a.spec.Left) != len(c.want) {
@@ -79,7 +79,7 @@ func TestArrive(t *testing.T) {
 func TestAnAppMoves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := New(Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil)), ClusterGrace: time.Minute})
-		spec := app.Spec{ID: id("a"), Tenant: "t", Recorded: records("x")}
+		spec := app.Spec{ID: id("a"), Tenant: "t", Recorded: recordsNamed("x")}
 		e.SetApp(spec)
 		a := e.apps[spec.ID]
 		if got, _ := take(t, e.home.queue); got != a.id {

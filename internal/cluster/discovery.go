@@ -271,9 +271,9 @@ func (c *Cluster) Kinds(ctx context.Context, kinds []schema.GroupVersionKind) (m
 
 // lookup finds a kind, and has definitions watched from the first time on.
 func (c *Cluster) lookup(ctx context.Context, gk schema.GroupKind) (info kindInfo, found bool, err error) {
+	c.track(namespaceKind) // first: see State
 	c.track(crdKind)
 	c.track(apiServiceKind)
-	c.track(namespaceKind)
 	return c.discovery.lookup(ctx, gk)
 }
 

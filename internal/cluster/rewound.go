@@ -10,15 +10,16 @@ import (
 
 // State is how far the watches have come, and of which cluster.
 type State struct {
+	blank   bool // nothing is remembered
 	version uint64
-	uid     string // of kube-system, which every cluster has
+	uid     string // of kube-system, which every cluster has; "" if it was not known yet
 }
 
 // State tells how far the watches have come.
 func (c *Cluster) State() State {
 	k := c.tracked(namespaceKind)
 	if k == nil {
-		return State{} // nothing is remembered
+		return State{blank: true} // it is watched before all others
 	}
 	k.store.mu.Lock()
 	defer k.store.mu.Unlock()
@@ -35,8 +36,11 @@ func (c *Cluster) State() State {
 // version that it has yet to come to, and is silent until then. Such
 // a connection is of no use any more; make another one.
 func (c *Cluster) Rewound(ctx context.Context, was State) (bool, error) {
-	if was == (State{}) {
+	if was.blank {
 		return false, nil
+	}
+	if was.uid == "" {
+		return true, nil // of other kinds something may be remembered already
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()
@@ -50,5 +54,5 @@ func (c *Cluster) Rewound(ctx context.Context, was State) (bool, error) {
 	}
 	// A cluster that was just made may have come further than the watches had,
 	// and not have this namespace yet.
-	return was.uid != "" && (len(list.Items) != 1 || string(list.Items[0].UID) != was.uid), nil
+	return len(list.Items) != 1 || string(list.Items[0].UID) != was.uid, nil
 }

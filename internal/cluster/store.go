@@ -340,7 +340,7 @@ func (s *store) Replace(list []any, version string) error {
 		}
 		first = !s.listed
 		s.listed = true
-		if first {
+		if first && !s.all {
 			return nil // that is how things are, not a change
 		}
 		return events

@@ -82,6 +82,10 @@ func TestStore(t *testing.T) {
 		{"a first list is no event", func(s *script) {
 			s.list(5, meta("a", 1, manager), meta("b", 2, ""))
 		}, "a=1 b=+", ""},
+		{"but where all objects are of interest: something may have failed for want of one before", func(s *script) {
+			s.all = true
+			s.list(5, meta("a", 1, manager), meta("b", 2, ""))
+		}, "a=1 b=2", "a:1 b:2"},
 		{"an update, and one that is late", func(s *script) {
 			s.list(5, meta("a", 1, manager))
 			s.Update(meta("a", 7, manager))

@@ -38,8 +38,9 @@ type destination struct {
 	owners  map[object.Ref]app.ID
 	// releases are the Secrets in which Helm keeps, or would keep, revisions.
 	releases map[object.Ref]app.ID
-	heard    time.Time // when a connection before this one last had an answer
-	down     *outage   // nil while it answers
+	came     map[app.Reason]int // how often something came for want of which apps fail
+	heard    time.Time          // when a connection before this one last had an answer
+	down     *outage            // nil while it answers
 }
 
 // outage is a cluster that does not answer.
@@ -68,7 +69,7 @@ func (e *Engine) destinationLocked(id string) *destination {
 		return d
 	}
 	d := &destination{e: e, id: id, queue: newQueue(), slots: make(chan struct{}, e.opts.Workers),
-		actions: make(chan struct{}, 2*e.opts.Workers), owners: map[object.Ref]app.ID{}, releases: map[object.Ref]app.ID{}}
+		actions: make(chan struct{}, 2*e.opts.Workers), owners: map[object.Ref]app.ID{}, releases: map[object.Ref]app.ID{}, came: map[app.Reason]int{}}
 	e.destinations[id] = d
 	if e.delivering != nil && !e.ended {
 		e.serveLocked(d)
@@ -228,7 +229,15 @@ func (d *destination) connect() (*cluster.Cluster, *app.Failure) {
 	case d.e.opts.Connect == nil:
 		return nil, app.Fail(app.StageSpec, app.ReasonClusterUnknown, "cluster %q is not registered", d.id)
 	}
-	conn, err := d.e.opts.Connect(d.way.Access, Watcher{Event: d.observed, Contact: func(bool) { d.contact() }})
+	var conn *cluster.Cluster // guarded by d.mu
+	conn, err := d.e.opts.Connect(d.way.Access, Watcher{Contact: func(bool) { d.contact() }, Event: func(ev cluster.Event) {
+		d.mu.Lock()
+		dropped := d.conn != conn
+		d.mu.Unlock()
+		if !dropped { // or it would tell of the end of everything that the cluster before this one held
+			d.observed(ev)
+		}
+	}})
 	if err != nil {
 		return nil, app.Fail(app.StageSpec, app.ReasonClusterUnknown, "cluster %s: %w", d.id, err)
 	}
@@ -337,8 +346,23 @@ func (d *destination) back(conn *cluster.Cluster, was *outage) {
 		d.dropLocked()
 	}
 	d.mu.Unlock()
+	if rewound {
+		d.forgetHealth()
+	}
 	d.e.log.Info("cluster answers again", "cluster", d.id, "rewound", rewound)
 	d.triggerAll(0)
+}
+
+// forgetHealth drops what the apps of the destination know of the health of
+// versions of objects: another cluster gives them other meanings.
+func (d *destination) forgetHealth() {
+	for _, id := range d.ids() {
+		if a := d.e.app(id); a != nil {
+			a.mu.Lock()
+			clear(a.health)
+			a.mu.Unlock()
+		}
+	}
 }
 
 // triggerAll makes all apps of the destination due, one after the other with

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"plumb.dev/plumb/internal/app"
@@ -71,6 +72,9 @@ func (d *destination) unblock(ev cluster.Event) {
 	if ev.Ref.Kind == "CustomResourceDefinition" {
 		reason = app.ReasonKindUnknown
 	}
+	d.mu.Lock()
+	d.came[reason]++
+	d.mu.Unlock()
 	for _, a := range d.e.index.blockedBy(reason) {
 		a.mu.Lock()
 		here := a.dest == d
@@ -79,6 +83,21 @@ func (d *destination) unblock(ev cluster.Event) {
 			d.e.trigger(a.id, app.CauseDepends, healthDelay)
 		}
 	}
+}
+
+// arrived reports whether something came, since it had come so often, that an
+// app may have failed for want of.
+func (d *destination) arrived(reason app.Reason, since map[app.Reason]int) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.came[reason] != since[reason]
+}
+
+// arrivals is how often something has come that apps may fail for want of.
+func (d *destination) arrivals() map[app.Reason]int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.came)
 }
 
 // news leaves out drift that was reported before and still stands. The caller

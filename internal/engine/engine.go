@@ -189,6 +189,7 @@ type state struct {
 	exprsOf  string
 	reported map[object.Ref]string // drift that was reported and stands: ownership digest
 	passing  int                   // failures in a row that end by themselves
+	freed    bool                  // since the last run began, something came about that it may have waited for
 	unheard  bool                  // an object changed while it was being written
 	due      due                   // the next run that was planned; zero if none
 	// Of a Helm release: the tokens that were acted upon, what is known of its
@@ -369,6 +370,7 @@ func (e *Engine) trigger(id app.ID, cause app.Cause, after time.Duration) {
 		return
 	}
 	a.mu.Lock()
+	a.freed = a.freed || cause == app.CauseDepends // the queue may know it by a cause that is more urgent
 	if a.run != nil && after <= 0 {
 		a.run.preempt(cause)
 	}
@@ -406,6 +408,7 @@ func (a *state) begin(r *run) bool {
 	if !asksNew(a.answered, r.spec.Request) {
 		r.spec.Request = nil // answered; the resource still shows it
 	}
+	r.freed, a.freed = a.freed, false
 	a.run, a.ran, a.due = r, true, due{}
 	return true
 }

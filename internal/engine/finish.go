@@ -71,6 +71,9 @@ func (e *Engine) finish(ctx context.Context, a *state, r *run, rep app.Report) {
 	}
 	r.dest.disown(a.id, left)
 	rep.RetryAt = e.next(a, rep)
+	if r.dest.arrived(reasonOf(rep.Failure), r.came) { // before it was known that this app waits for it
+		e.trigger(a.id, app.CauseDepends, healthDelay)
+	}
 	if unheard && r.spec.Deletion == nil && e.missed(a) {
 		e.trigger(a.id, app.CauseDrift, 0)
 	}

@@ -22,6 +22,8 @@ type run struct {
 	hash   string // of all but the revision that decides the outcome, values included once they are known
 	asked  string // the same without the values, once they are known
 	cause  app.Cause
+	freed  bool               // what stood against it may have come about, whatever it runs for
+	came   map[app.Reason]int // what had come for want of which apps fail, when it began
 	began  time.Time
 	read   inputs // what was rendered from, if it came to that
 	values values
@@ -55,7 +57,7 @@ func (e *Engine) work(ctx context.Context, dest *destination, id app.ID, cause a
 		return
 	}
 	e.catchUp(a) // or the run would take a commit that is not its own for news
-	r := &run{e: e, a: a, dest: dest, cause: cause, began: time.Now()}
+	r := &run{e: e, a: a, dest: dest, cause: cause, came: dest.arrivals(), began: time.Now()}
 	r.between, r.stopBetween = context.WithCancelCause(ctx)
 	r.waits, r.stopWait = context.WithCancelCause(r.between)
 	defer r.stopBetween(nil)
@@ -134,7 +136,7 @@ func (r *run) line(ctx context.Context) (app.Report, bool) {
 	if failure != nil {
 		return end(failure)
 	}
-	in.Intent = plan.Decide(spec, plan.Situation{Cause: r.cause, Revision: src.revision.Commit, SpecHash: r.hash,
+	in.Intent = plan.Decide(spec, plan.Situation{Cause: r.cause, Freed: r.freed, Revision: src.revision.Commit, SpecHash: r.hash,
 		LastSync: spec.LastSync, Now: time.Now()})
 	intent := in.Intent
 	var warnings []app.Warning

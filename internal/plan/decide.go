@@ -10,6 +10,7 @@ import (
 // Situation is what Decide looks at besides the spec.
 type Situation struct {
 	Cause    app.Cause
+	Freed    bool   // what stood against the last attempt may have come about, whatever the cause
 	Revision string // the commit that is to be delivered
 	SpecHash string // of all else that decides the outcome
 	LastSync *app.Attempt
@@ -89,7 +90,7 @@ func (s Situation) after(wait time.Duration) time.Time {
 
 func decideRetry(spec app.Spec, s Situation, in Intent) Intent {
 	last, policy := s.LastSync, spec.Policy
-	if s.Cause == app.CauseDepends {
+	if s.Freed || s.Cause == app.CauseDepends {
 		// What stood against it has come about: no try is used up, none waited for.
 		in.Apply, in.Retry = true, last.Retries
 		return in

@@ -16,6 +16,10 @@ import (
 type baseUsers struct {
 	mu    sync.Mutex
 	users map[app.ID]baseUser
+	// from and at find users: by their source, and by the canonical addresses
+	// of what they build on.
+	from map[app.SourceID]map[app.ID]struct{}
+	at   map[string]map[app.ID]struct{}
 	// looks are the sources for which a look is under way; the time is how
 	// fresh the next one must be, zero if none was asked for meanwhile.
 	looks map[app.SourceID]time.Time
@@ -27,7 +31,8 @@ type baseUser struct {
 }
 
 func newBaseUsers() *baseUsers {
-	return &baseUsers{users: map[app.ID]baseUser{}, looks: map[app.SourceID]time.Time{}}
+	return &baseUsers{users: map[app.ID]baseUser{}, from: map[app.SourceID]map[app.ID]struct{}{}, at: map[string]map[app.ID]struct{}{},
+		looks: map[app.SourceID]time.Time{}}
 }
 
 // set notes what an app was built on, or tried to. It reports whether the app
@@ -35,13 +40,20 @@ func newBaseUsers() *baseUsers {
 func (u *baseUsers) set(id app.ID, from app.SourceID, used []base) (left bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for _, before := range u.users[id].bases {
-		left = left || !slices.ContainsFunc(used, func(b base) bool { return b.URL == before.URL })
+	before := u.users[id]
+	leave(u.from, before.source, id)
+	for _, b := range before.bases {
+		left = left || !slices.ContainsFunc(used, func(now base) bool { return now.URL == b.URL })
+		leave(u.at, source.Canonical(b.URL), id)
 	}
 	if len(used) == 0 {
 		delete(u.users, id)
-	} else {
-		u.users[id] = baseUser{from, used}
+		return left
+	}
+	u.users[id] = baseUser{from, used}
+	enter(u.from, from, id)
+	for _, b := range used {
+		enter(u.at, source.Canonical(b.URL), id)
 	}
 	return left
 }
@@ -51,24 +63,20 @@ func (u *baseUsers) of(from app.SourceID) map[app.ID][]base {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	out := map[app.ID][]base{}
-	for id, user := range u.users {
-		if user.source == from {
-			out[id] = user.bases
-		}
+	for id := range u.from[from] {
+		out[id] = u.users[id].bases
 	}
 	return out
 }
 
-// at lists the sources of the users of bases at these canonical addresses.
-func (u *baseUsers) at(addresses map[string]bool) map[app.SourceID]bool {
+// pushed lists the sources of the users of bases at these canonical addresses.
+func (u *baseUsers) pushed(addresses map[string]bool) map[app.SourceID]bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	out := map[app.SourceID]bool{}
-	for _, user := range u.users {
-		for _, b := range user.bases {
-			if addresses[source.Canonical(b.URL)] {
-				out[user.source] = true
-			}
+	for address := range addresses {
+		for id := range u.at[address] {
+			out[u.users[id].source] = true
 		}
 	}
 	return out

@@ -70,7 +70,7 @@ func TestADroppedConnectionTellsNothing(t *testing.T) {
 		t.Fatal(failure)
 	}
 	ref := object.Ref{Kind: "ConfigMap", Namespace: "ns", Name: "x"}
-	a.dest, a.records = d, map[object.Ref]app.Record{ref: {Ref: ref, Owned: "1"}}
+	a.dest, a.records = d, newRecords([]app.Record{{Ref: ref, Owned: "1"}})
 	d.own(a.id, []app.Record{{Ref: ref}})
 	gone := cluster.Event{Ref: ref, Deleted: true}
 

@@ -28,7 +28,7 @@ type destination struct {
 	actions chan struct{}
 	stop    context.CancelFunc
 
-	apps int // guarded by Engine.mu
+	apps map[app.ID]struct{} // guarded by Engine.mu
 
 	mu      sync.Mutex
 	told    bool // for the local one, from the beginning
@@ -68,7 +68,7 @@ func (e *Engine) destinationLocked(id string) *destination {
 	if d := e.destinations[id]; d != nil {
 		return d
 	}
-	d := &destination{e: e, id: id, queue: newQueue(), slots: make(chan struct{}, e.opts.Workers),
+	d := &destination{e: e, id: id, queue: newQueue(), apps: map[app.ID]struct{}{}, slots: make(chan struct{}, e.opts.Workers),
 		actions: make(chan struct{}, 2*e.opts.Workers), owners: map[object.Ref]app.ID{}, releases: map[object.Ref]app.ID{}, came: map[app.Reason]int{}}
 	e.destinations[id] = d
 	if e.delivering != nil && !e.ended {
@@ -88,7 +88,7 @@ func (e *Engine) serveLocked(d *destination) {
 func (e *Engine) retireLocked(d *destination) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.apps > 0 || d.told || d.id == local {
+	if len(d.apps) > 0 || d.told || d.id == local {
 		return
 	}
 	delete(e.destinations, d.id)
@@ -153,7 +153,7 @@ func (d *destination) dropLocked() {
 // that no app needs is kept for a while: apps are replaced more often than
 // clusters. The caller holds Engine.mu.
 func (d *destination) enterLocked(id app.ID, tenant string) {
-	d.apps++
+	d.apps[id] = struct{}{}
 	d.queue.enrol(id, tenant)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -165,8 +165,8 @@ func (d *destination) enterLocked(id app.ID, tenant string) {
 
 func (d *destination) leaveLocked(id app.ID) {
 	d.queue.forget(id)
-	d.apps--
-	if d.apps > 0 {
+	delete(d.apps, id)
+	if len(d.apps) > 0 {
 		return
 	}
 	d.mu.Lock()
@@ -180,7 +180,7 @@ func (d *destination) leaveLocked(id app.ID) {
 func (d *destination) closeUnused() {
 	d.e.mu.Lock()
 	defer d.e.mu.Unlock()
-	if d.apps > 0 {
+	if len(d.apps) > 0 {
 		return
 	}
 	d.mu.Lock()
@@ -394,15 +394,7 @@ func (d *destination) interrupt(why *app.Failure) {
 func (d *destination) ids() []app.ID {
 	d.e.mu.RLock()
 	defer d.e.mu.RUnlock()
-	out := make([]app.ID, 0, d.apps)
-	for id, a := range d.e.apps {
-		a.mu.Lock()
-		if a.dest == d {
-			out = append(out, id)
-		}
-		a.mu.Unlock()
-	}
-	return out
+	return keys(d.apps)
 }
 
 // own notes that an app delivers objects here.
@@ -469,7 +461,7 @@ func (e *Engine) Clusters() []ClusterState {
 	defer e.mu.RUnlock()
 	var out []ClusterState
 	for _, d := range e.destinations {
-		s := ClusterState{ID: d.id, Apps: d.apps, Due: d.queue.size()}
+		s := ClusterState{ID: d.id, Apps: len(d.apps), Due: d.queue.size()}
 		d.mu.Lock()
 		s.Connected, s.LastContact = d.conn != nil, d.heard
 		s.Up = d.down == nil && d.way.Err == nil

@@ -77,6 +77,7 @@ type Engine struct {
 	home  *destination // the cluster that Plumb serves
 	bases *baseUsers
 	index *index
+	found *sourceIndex
 
 	digestKey []byte // set before Run
 
@@ -111,7 +112,7 @@ func New(opts Options) *Engine {
 		opts.ClusterGrace = 5 * time.Minute
 	}
 	e := &Engine{
-		opts: opts, log: opts.Log, bases: newBaseUsers(), index: newIndex(),
+		opts: opts, log: opts.Log, bases: newBaseUsers(), index: newIndex(), found: newSourceIndex(),
 		apps: map[app.ID]*state{}, sources: map[app.SourceID]*sourceLoop{},
 		valued:       map[object.Ref][]app.ID{},
 		destinations: map[string]*destination{}, elsewhere: map[app.ID]elsewhere{}, started: make(chan struct{}), leaving: make(chan struct{}, 1),

@@ -34,18 +34,20 @@ func newIndex() *index {
 		blocked: map[app.Reason]map[*state]struct{}{}, read: map[app.SourceID]*source.Index[*state]{}}
 }
 
-func enter[K comparable](m map[K]map[*state]struct{}, key K, a *state) {
+func enter[K, V comparable](m map[K]map[V]struct{}, key K, v V) {
 	if m[key] == nil {
-		m[key] = map[*state]struct{}{}
+		m[key] = map[V]struct{}{}
 	}
-	m[key][a] = struct{}{}
+	m[key][v] = struct{}{}
 }
 
-func leave[K comparable](m map[K]map[*state]struct{}, key K, a *state) {
-	if delete(m[key], a); len(m[key]) == 0 {
+func leave[K, V comparable](m map[K]map[V]struct{}, key K, v V) {
+	if delete(m[key], v); len(m[key]) == 0 {
 		delete(m, key)
 	}
 }
+
+func keys[V comparable](m map[V]struct{}) []V { return slices.Collect(maps.Keys(m)) }
 
 // file takes in an app that is new or has changed.
 func (x *index) file(a *state, spec app.Spec) {
@@ -124,21 +126,21 @@ func (x *index) unread(a *state, f *filed) {
 func (x *index) readersOf(id app.SourceID) []*state {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return slices.Collect(maps.Keys(x.readers[id]))
+	return keys(x.readers[id])
 }
 
 // dependentsOf lists the apps that name id among what they depend on.
 func (x *index) dependentsOf(id app.ID) []*state {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return slices.Collect(maps.Keys(x.dependents[id]))
+	return keys(x.dependents[id])
 }
 
 // blockedBy lists the apps whose last run failed for a reason.
 func (x *index) blockedBy(reason app.Reason) []*state {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return slices.Collect(maps.Keys(x.blocked[reason]))
+	return keys(x.blocked[reason])
 }
 
 // touchedBy lists the apps that may have read something of what changed in a

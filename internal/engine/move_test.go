@@ -90,8 +90,8 @@ func TestAnAppMoves(t *testing.T) {
 		spec.Target.Cluster = "far"
 		e.SetApp(spec)
 		far := e.destinations["far"]
-		if a.dest != far || e.home.apps != 0 || far.apps != 1 || len(e.home.owners) != 0 {
-			t.Errorf("it is at %q; here are %d apps and %d owners", a.dest.id, e.home.apps, len(e.home.owners))
+		if a.dest != far || len(e.home.apps) != 0 || len(far.apps) != 1 || len(e.home.owners) != 0 {
+			t.Errorf("it is at %q; here are %d apps and %d owners", a.dest.id, len(e.home.apps), len(e.home.owners))
 		}
 		if r.between.Err() == nil {
 			t.Error("what runs at the old cluster is not stopped")

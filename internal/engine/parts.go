@@ -126,28 +126,22 @@ func (e *Engine) usesItself(src app.Source) bool {
 // lookAtUsers looks at the sources that are made of a source, but for those that
 // read nothing of it which is another now. all looks at them, too.
 func (e *Engine) lookAtUsers(id app.SourceID, all bool) {
-	type user struct {
-		*sourceLoop
-		read  source.Closure
-		known bool
-	}
-	var users []user
-	e.mu.RLock()
-	for _, s := range e.sources {
-		s.mu.Lock()
-		if slices.Contains(s.src.Uses, id) {
-			read, known := s.read[id]
-			users = append(users, user{s, read, known})
-		}
-		s.mu.Unlock()
-	}
-	e.mu.RUnlock()
+	users := e.found.usersOf(id)
 	var tree *source.Tree // nil if it cannot be had: then all look
 	if now, ok := e.current(id); ok && !all && len(users) > 0 && now.repo != nil {
 		tree, _ = now.repo.Tree(now.revision.ID())
 	}
-	for _, u := range users {
-		if tree == nil || !u.known || !u.read.Holds(tree) {
+	for _, user := range users {
+		e.mu.RLock()
+		u := e.sources[user]
+		e.mu.RUnlock()
+		if u == nil {
+			continue // it has gone meanwhile
+		}
+		u.mu.Lock()
+		read, known := u.read[id]
+		u.mu.Unlock()
+		if tree == nil || !known || !read.Holds(tree) {
 			u.look(time.Now())
 		}
 	}

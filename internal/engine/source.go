@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -44,6 +43,7 @@ type sourceLoop struct {
 // SetSource tells of a source that is new or has changed.
 func (e *Engine) SetSource(src app.Source) {
 	e.mu.Lock()
+	e.found.file(src)
 	s, known := e.sources[src.ID]
 	if known {
 		e.mu.Unlock()
@@ -100,6 +100,7 @@ func (e *Engine) RemoveSource(id app.SourceID) {
 	e.mu.Lock()
 	s := e.sources[id]
 	delete(e.sources, id)
+	e.found.drop(id)
 	e.mu.Unlock()
 	if s != nil {
 		s.cancel()
@@ -117,43 +118,26 @@ func (e *Engine) Pushed(urls ...string) int {
 	for _, u := range urls {
 		wanted[source.Canonical(u)] = true
 	}
+	delete(wanted, "") // of what is no address
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	n, now := 0, time.Now()
-	delete(wanted, "") // of what is no address
-	for _, s := range e.sources {
+	for _, id := range e.found.of(wanted) {
+		s := e.sources[id]
 		s.mu.Lock()
-		src := s.src
+		suspended := s.src.Suspend
 		s.mu.Unlock()
-		if wanted[source.Canonical(e.addressLocked(src))] && !src.Suspend {
+		if !suspended {
 			s.look(now)
 			n++
 		}
 	}
 	if e.ctx != nil && !e.ended {
-		for id := range e.bases.at(wanted) {
+		for id := range e.bases.pushed(wanted) {
 			e.lookAtBases(e.ctx, id, now)
 		}
 	}
 	return n
-}
-
-// addressLocked is where the content of a source comes from; "" if that is
-// another source. The caller holds e.mu.
-func (e *Engine) addressLocked(src app.Source) string {
-	if src.HelmChart == nil || len(src.Uses) != 1 {
-		return src.URL
-	}
-	registry := e.sources[src.Uses[0]]
-	if registry == nil {
-		return ""
-	}
-	registry.mu.Lock()
-	defer registry.mu.Unlock()
-	if !registry.src.Static() {
-		return ""
-	}
-	return strings.TrimSuffix(registry.src.URL, "/") + "/" + src.HelmChart.Chart
 }
 
 func (s *sourceLoop) run() {

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"plumb.dev/plumb/internal/app"
@@ -158,6 +159,31 @@ func BenchmarkWhomACommitTouches(b *testing.B) {
 					b.Fatalf("touched are %v", got)
 				}
 			}
+		})
+	}
+}
+
+// BenchmarkExclude is of one file system, asked about all of a fleet as
+// whoever packs it does.
+func BenchmarkExclude(b *testing.B) {
+	var names []string
+	for i := range 1000 {
+		for j := range 5 {
+			names = append(names, overlay(i, j))
+		}
+	}
+	text := "/*\n!/apps\n*.md\n"
+	for name, ignore := range map[string]*string{"defaults": nil, "given": &text} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				filter := Exclude(fstest.MapFS{}, ignore).(Filter)
+				for _, name := range names {
+					if hidden, err := filter.Hides(name, false); hidden || err != nil {
+						b.Fatal(name, hidden, err)
+					}
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(names)), "ns/path")
 		})
 	}
 }

@@ -1,6 +1,8 @@
 package source
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,8 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-
-	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
 )
 
 // ignoreFile holds exclusions for its directory and those below.
@@ -49,7 +49,8 @@ codeship-steps.yml
 // Exclude gives fsys without the files that a Flux source leaves out: those
 // that the .sourceignore files on the way to them name, then those that ignore
 // names, in gitignore syntax; the last pattern that matches decides. Where
-// neither has a pattern, the default exclusions apply.
+// neither has a pattern, the default exclusions apply. A directory is kept, if
+// only as a way to what is below, when a pattern may include something in it.
 //
 // It differs from Flux in one point: there, a .sourceignore anywhere in the
 // repository lifts the default exclusions everywhere; here, where it applies.
@@ -57,198 +58,168 @@ codeship-steps.yml
 // The .sourceignore files are read through fsys, so that a Recorder beneath
 // knows of them.
 func Exclude(fsys fs.FS, ignore *string) fs.FS {
-	x := &excluded{fsys: fsys, dirs: map[string]*rules{}}
-	x.base = patterns(vcsPatterns, nil).patterns
-	x.defaults = patterns(defaultPatterns, nil).patterns
+	return &filtered{fsys, newExclusions(fsys, ignore)}
+}
+
+// exclusions is the Filter of Exclude. What decides is worked out once for each
+// directory, from that of the one above.
+type exclusions struct {
+	fsys fs.FS
+	top  level // as if it were above the root
+
+	mu     sync.Mutex
+	levels map[string]*level // by directory
+}
+
+// level is what decides about the entries of a directory.
+type level struct {
+	// own are the patterns that are built in and those of .sourceignore files;
+	// above are those that outweigh them. Of each, the last that says something
+	// counts, and those that can say nothing here are left out.
+	own, above []progress
+	found      bool // whether there is any line but those that are built in
+	includes   bool // whether one of them includes
+	rules      [sha256.Size]byte
+}
+
+func newExclusions(fsys fs.FS, ignore *string) *exclusions {
+	x := &exclusions{fsys: fsys, levels: map[string]*level{}}
+	vcs, standard := read(vcsPatterns), read(defaultPatterns)
+	for _, p := range standard.patterns {
+		p.standard = true
+	}
+	x.top.own = append(vcs.patterns, standard.patterns...)
 	if ignore != nil {
-		x.ignore = *patterns(*ignore, nil)
+		given := read(*ignore)
+		x.top.above, given.patterns = given.patterns, nil
+		x.top.add(given, *ignore)
 	}
 	return x
 }
 
-type excluded struct {
-	fsys           fs.FS
-	base, defaults []gitignore.Pattern
-	ignore         rules
-
-	mu   sync.Mutex
-	dirs map[string]*rules // of the .sourceignore file in each directory
+// lines are those of one text, in order of increasing weight.
+type lines struct {
+	patterns []progress
+	found    bool
+	includes bool
 }
 
-// rules are patterns in order of increasing weight.
-type rules struct {
-	text     string
-	patterns []gitignore.Pattern
-	includes bool // whether one of them begins with "!"
-}
-
-func patterns(text string, domain []string) *rules {
-	r := &rules{text: text}
+func read(text string) lines {
+	var l lines
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\r\n")
 		if strings.HasPrefix(line, "#") || strings.TrimSpace(line) == "" {
 			continue
 		}
-		r.patterns = append(r.patterns, gitignore.ParsePattern(line, domain))
-		r.includes = r.includes || strings.HasPrefix(line, "!")
+		p, ok := parsePattern(line)
+		if ok {
+			l.patterns = append(l.patterns, progress{pattern: &p})
+		}
+		l.found, l.includes = true, l.includes || p.includes
 	}
-	return r
+	return l
 }
 
-// file gives the rules of the .sourceignore file in dir.
-func (x *excluded) file(dir string) (*rules, error) {
+// add takes up the lines of a text; rules names it.
+func (l *level) add(more lines, rules string) {
+	if !more.found {
+		return
+	}
+	if !l.found { // they stand for what nobody has said
+		l.own = slices.DeleteFunc(slices.Clone(l.own), func(p progress) bool { return p.standard })
+	}
+	l.own = slices.Concat(l.own, more.patterns)
+	l.found, l.includes = true, l.includes || more.includes
+	l.rules = sha256.Sum256(append(l.rules[:], rules...))
+}
+
+// level gives what decides about the entries of a directory.
+func (x *exclusions) level(dir string) (*level, error) {
 	x.mu.Lock()
-	r, ok := x.dirs[dir]
+	l := x.levels[dir]
 	x.mu.Unlock()
-	if ok {
-		return r, nil
+	if l != nil {
+		return l, nil
+	}
+	l, err := x.enter(&x.top, ".", "")
+	for end := 0; err == nil && dir != "." && end < len(dir); {
+		name, _, _ := strings.Cut(dir[end:], "/")
+		end += len(name)
+		l, err = x.enter(l, dir[:end], name)
+		end++
+	}
+	return l, err
+}
+
+// enter gives the level of a directory, given that of the one above.
+func (x *exclusions) enter(above *level, dir, name string) (*level, error) {
+	x.mu.Lock()
+	l := x.levels[dir]
+	x.mu.Unlock()
+	if l != nil {
+		return l, nil
 	}
 	text, err := fs.ReadFile(x.fsys, path.Join(dir, ignoreFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("reading exclusions: %w", err)
 	}
-	r = patterns(string(text), split(dir))
-	x.mu.Lock()
-	x.dirs[dir] = r
-	x.mu.Unlock()
-	return r, nil
-}
-
-func split(name string) []string {
-	if name == "." {
-		return nil
+	l = &level{}
+	*l = *above
+	if above != &x.top {
+		l.own, l.above = steps(above.own, name), steps(above.above, name)
 	}
-	return strings.Split(name, "/")
+	l.add(read(string(text)), fmt.Sprintf("%q %q", dir, text))
+	x.mu.Lock()
+	x.levels[dir] = l
+	x.mu.Unlock()
+	return l, nil
 }
 
-// hides reports whether a path is left out. A directory is kept, if only as a
-// way to what is below, when a pattern may include something in it.
-func (x *excluded) hides(name string, isDir bool) (bool, error) {
+// steps goes on with the next name on a path. What it gives must not be
+// changed: it is the same slice, if the name makes no difference.
+func steps(all []progress, name string) []progress {
+	for i, p := range all {
+		if next, ok := p.step(name); !ok || next != p {
+			out := slices.Clone(all[:i])
+			for _, p := range all[i:] {
+				if next, ok := p.step(name); ok {
+					out = append(out, next)
+				}
+			}
+			return out
+		}
+	}
+	return all
+}
+
+// Hides implements Filter.
+func (x *exclusions) Hides(name string, isDir bool) (bool, error) {
 	if name == "." {
 		return false, nil
 	}
-	parts := split(name)
-	all := slices.Clone(x.base)
-	includes := x.ignore.includes
-	found := len(x.ignore.patterns) > 0
-	var own []gitignore.Pattern
-	for i := range parts { // each directory above the path
-		dir := "."
-		if i > 0 {
-			dir = path.Join(parts[:i]...)
-		}
-		r, err := x.file(dir)
-		if err != nil {
-			return false, err
-		}
-		own = append(own, r.patterns...)
-		includes = includes || r.includes
-		found = found || len(r.patterns) > 0
+	dir, base := ".", name
+	if i := strings.LastIndexByte(name, '/'); i >= 0 {
+		dir, base = name[:i], name[i+1:]
 	}
-	if !found {
-		all = append(all, x.defaults...)
+	l, err := x.level(dir)
+	if err != nil || isDir && l.includes {
+		return false, err
 	}
-	all = append(append(all, own...), x.ignore.patterns...)
-	hidden := gitignore.NewMatcher(all).Match(parts, isDir)
-	return hidden && !(isDir && includes), nil
-}
-
-// check gives fs.ErrNotExist for a path that is left out.
-func (x *excluded) check(op, name string, isDir bool) error {
-	hidden, err := x.hides(name, isDir)
-	if err == nil && hidden {
-		err = fs.ErrNotExist
-	}
-	if err != nil {
-		return &fs.PathError{Op: op, Path: name, Err: err}
-	}
-	return nil
-}
-
-func (x *excluded) Open(name string) (fs.File, error) {
-	f, err := x.fsys.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil {
-		err = x.check("open", name, info.IsDir())
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	if d, ok := f.(fs.ReadDirFile); ok && info.IsDir() {
-		return &openDir{path: name, info: info, read: func() ([]fs.DirEntry, error) {
-			defer d.Close()
-			entries, err := d.ReadDir(-1)
-			if err != nil {
-				return nil, err
+	for _, patterns := range [][]progress{l.above, l.own} {
+		for _, p := range slices.Backward(patterns) {
+			if p.decides(base, isDir) {
+				return !p.includes, nil
 			}
-			return x.filter(name, entries)
-		}}, nil
-	}
-	return f, nil
-}
-
-func (x *excluded) ReadFile(name string) ([]byte, error) {
-	if !fs.ValidPath(name) {
-		return nil, &fs.PathError{Op: "read", Path: name, Err: fs.ErrInvalid}
-	}
-	if err := x.check("read", name, false); err != nil {
-		return nil, err
-	}
-	return fs.ReadFile(x.fsys, name)
-}
-
-func (x *excluded) ReadDir(name string) ([]fs.DirEntry, error) {
-	if !fs.ValidPath(name) {
-		return nil, &fs.PathError{Op: "readdir", Path: name, Err: fs.ErrInvalid}
-	}
-	if err := x.check("readdir", name, true); err != nil {
-		return nil, err
-	}
-	entries, err := fs.ReadDir(x.fsys, name)
-	if err != nil {
-		return nil, err
-	}
-	return x.filter(name, entries)
-}
-
-func (x *excluded) filter(dir string, entries []fs.DirEntry) ([]fs.DirEntry, error) {
-	var kept []fs.DirEntry
-	for _, e := range entries {
-		hidden, err := x.hides(path.Join(dir, e.Name()), e.IsDir())
-		if err != nil {
-			return nil, err
-		}
-		if !hidden {
-			kept = append(kept, e)
 		}
 	}
-	return kept, nil
+	return false, nil
 }
 
-func (x *excluded) Stat(name string) (fs.FileInfo, error) {
-	info, err := fs.Stat(x.fsys, name)
-	if err != nil {
-		return nil, err
-	}
-	return info, x.check("stat", name, info.IsDir())
-}
-
-func (x *excluded) Lstat(name string) (fs.FileInfo, error) {
-	info, err := fs.Lstat(x.fsys, name)
-	if err != nil {
-		return nil, err
-	}
-	return info, x.check("lstat", name, info.IsDir())
-}
-
-func (x *excluded) ReadLink(name string) (string, error) {
-	text, err := fs.ReadLink(x.fsys, name)
+// Rules implements Filter.
+func (x *exclusions) Rules(dir string) (string, error) {
+	l, err := x.level(dir)
 	if err != nil {
 		return "", err
 	}
-	return text, x.check("readlink", name, false)
+	return hex.EncodeToString(l.rules[:16]), nil
 }

@@ -1,11 +1,8 @@
 package source
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io/fs"
-	"path"
 
 	"github.com/go-git/go-git/v5/plumbing"
 )
@@ -56,49 +53,4 @@ func (t *Tree) Size(id plumbing.Hash) (int64, error) {
 func (t *Tree) Blob(id plumbing.Hash) ([]byte, error) {
 	o, err := t.blob(id, 0)
 	return o.Data, err
-}
-
-// Filter tells which files of a tree a source shows. What Shown gives is one,
-// unless it is the tree itself.
-type Filter interface {
-	// Hides reports whether a path is left out, a directory with all below it.
-	Hides(name string, isDir bool) (bool, error)
-	// Rules names what decides about the entries of a directory, besides the
-	// directory itself and what is below it.
-	Rules(dir string) (string, error)
-}
-
-// Hides implements Filter.
-func (x *excluded) Hides(name string, isDir bool) (bool, error) {
-	if below, ok := x.fsys.(Filter); ok {
-		if hidden, err := below.Hides(name, isDir); err != nil || hidden {
-			return hidden, err
-		}
-	}
-	return x.hides(name, isDir)
-}
-
-// Rules implements Filter.
-func (x *excluded) Rules(dir string) (string, error) {
-	h := sha256.New()
-	fmt.Fprintf(h, "%q\n", x.ignore.text)
-	if below, ok := x.fsys.(Filter); ok {
-		rules, err := below.Rules(dir)
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintf(h, "%q\n", rules)
-	}
-	for at := dir; ; at = path.Dir(at) {
-		r, err := x.file(at)
-		if err != nil {
-			return "", err
-		}
-		if len(r.patterns) > 0 {
-			fmt.Fprintf(h, "%q %q\n", at, r.text)
-		}
-		if at == "." {
-			return hex.EncodeToString(h.Sum(nil)[:16]), nil
-		}
-	}
 }

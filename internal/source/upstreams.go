@@ -110,8 +110,8 @@ func excludedObjects(src app.Source, files map[string][]byte) func(key string) (
 	for name, data := range files {
 		content[name] = data
 	}
-	x := Exclude(content, src.Ignore).(*excluded)
-	return func(key string) (bool, error) { return x.hides(key, false) }
+	x := newExclusions(content, src.Ignore)
+	return func(key string) (bool, error) { return x.Hides(key, false) }
 }
 
 // readable is a file system of a few files that can only be read whole.

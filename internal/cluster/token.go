@@ -94,7 +94,7 @@ func (c *Cluster) account(ctx context.Context) (namespace, name string, err erro
 		return namespace, name, nil
 	}
 	return "", "", app.Fail(app.StageObserve, app.ReasonClusterUnknown, "no service account is named whose token opens the cluster, and Plumb acts as %q, which is none", user).
-		WithHint("name one: serviceAccountName")
+		WithHint("name one by serviceAccountName")
 }
 
 // foreign refuses a token that this cluster takes itself.
@@ -108,7 +108,7 @@ func (c *Cluster) foreign(ctx context.Context, ref object.Ref, token Token, audi
 		return tokenFailure(ref, err)
 	case review.Status.Authenticated:
 		return app.Fail(app.StageObserve, app.ReasonForbidden, "a token of %s, which Plumb runs as, for %s opens the cluster that Plumb serves, and is not sent to another",
-			ref, strings.Join(audiences, ", ")).WithHint("give it an audience that only the other cluster takes, or name a service account of its own: serviceAccountName")
+			ref, strings.Join(audiences, ", ")).WithHint("give it an audience that only the other cluster takes, or name a service account of its own by serviceAccountName")
 	}
 	return nil
 }

@@ -193,7 +193,9 @@ func (c *Comparer) connect(ctx context.Context, spec app.Spec) (*cluster.Cluster
 	if err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", to.ID, err)
 	}
-	if cl, err = cluster.Connect(config, c.options()); err != nil {
+	options := c.options()
+	options.Token = c.home().Tokens(to.Access)
+	if cl, err = cluster.Connect(config, options); err != nil {
 		return nil, err
 	}
 	c.mu.Lock()
@@ -204,6 +206,13 @@ func (c *Comparer) connect(ctx context.Context, spec app.Spec) (*cluster.Cluster
 	}
 	c.clusters[id] = cl
 	return cl, nil
+}
+
+// home is the cluster that the apps are in.
+func (c *Comparer) home() *cluster.Cluster {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.clusters[""]
 }
 
 func viewOf(u *unstructured.Unstructured) app.View {

@@ -31,13 +31,32 @@ type Access struct {
 	Insecure           bool
 	Username, Password string
 	BearerToken        string
+	// Tokens says who makes bearer tokens instead; nil if nobody does.
+	Tokens             *Tokens
 	Proxy              string // URL of an HTTP or SOCKS5 proxy; "" for none
 	DisableCompression bool
 }
 
+// Tokens are bearer tokens of a service account of the cluster that Plumb
+// serves, for another cluster that trusts them. They are asked for when they are
+// needed, and count for a while only.
+type Tokens struct {
+	// Of the account; all "" is the one that Plumb itself runs as. UID tells
+	// it from a later one of the same name, which is somebody else.
+	Namespace, Name, UID string
+	Audiences            []string // whom they are for; never empty
+}
+
+func (t *Tokens) same(o *Tokens) bool {
+	if t == nil || o == nil {
+		return t == o
+	}
+	return t.Namespace == o.Namespace && t.Name == o.Name && t.UID == o.UID && slices.Equal(t.Audiences, o.Audiences)
+}
+
 func (a Access) same(o Access) bool {
 	return a.Server == o.Server && a.ServerName == o.ServerName && a.Insecure == o.Insecure &&
-		a.Username == o.Username && a.Password == o.Password && a.BearerToken == o.BearerToken &&
+		a.Username == o.Username && a.Password == o.Password && a.BearerToken == o.BearerToken && a.Tokens.same(o.Tokens) &&
 		a.Proxy == o.Proxy && a.DisableCompression == o.DisableCompression &&
 		slices.Equal(a.CA, o.CA) && slices.Equal(a.ClientCert, o.ClientCert) && slices.Equal(a.ClientKey, o.ClientKey)
 }

@@ -90,18 +90,25 @@ func (p *program) diff(ctx context.Context, out, stderr io.Writer, opts diffOpti
 	if opts.revision != "" {
 		src.Ref = app.GitRef{Any: opts.revision}
 	}
+	options := remote.Options{
+		Managers: []string{flux.FieldManager, flux.HelmFieldManager, argo.FieldManager},
+		Keys:     append(flux.Keys(), argo.Keys()...), Version: p.build.Version}
 	if spec.Target.Cluster != "" {
 		to, err := ctl.Cluster(ctx, spec)
 		if err != nil {
 			return err
 		}
+		home, err := remote.Connect(config, options)
+		if err != nil {
+			return err
+		}
+		defer home.Close()
+		options.Token = home.Tokens(to.Access)
 		if config, err = remote.Config(to.Access); err != nil {
 			return fmt.Errorf("cluster %s: %w", to.ID, err)
 		}
 	}
-	cl, err := remote.Connect(config, remote.Options{
-		Managers: []string{flux.FieldManager, flux.HelmFieldManager, argo.FieldManager},
-		Keys:     append(flux.Keys(), argo.Keys()...), Version: p.build.Version})
+	cl, err := remote.Connect(config, options)
 	if err != nil {
 		return err
 	}

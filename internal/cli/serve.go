@@ -83,6 +83,7 @@ kubeconfig. The definitions must be installed there: see plumb install.`,
 	flags.BoolVar(&opts.lenientVariables, "lenient-substitution", false, "in spec.postBuild of Kustomizations, replace a variable that is not set by nothing instead of failing")
 	flags.BoolVar(&opts.tenancy.NoCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse Kustomizations and HelmReleases whose source is in another namespace")
 	flags.StringVar(&opts.tenancy.DefaultServiceAccount, "default-service-account", "", "deliver Kustomizations and HelmReleases that name no service account as this `NAME` of their namespace")
+	flags.StringVar(&opts.tenancy.DefaultKubeConfigServiceAccount, "default-kubeconfig-service-account", "", "where a ConfigMap of spec.kubeConfig.configMapRef names no service account, ask for tokens of this `NAME` of its namespace")
 	flags.StringVar(&opts.logFormat, "log-format", "json", "json, as the flux command reads it, or text")
 	flags.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.BoolVar(&opts.supervised, "until-stdin-closes", false, "report on standard output, and end when standard input does")

@@ -53,6 +53,10 @@ type Options struct {
 	// OnContact is told when the API server is found to be away, and when it is
 	// back. It must not block. Before the first answer it is taken to be there.
 	OnContact func(up bool)
+	// Token makes the bearer tokens that say who asks, for a config that has no
+	// credentials; nil if it has. It is called when one is needed, or will be
+	// soon, and bounds itself in time.
+	Token func(context.Context) (Token, error)
 }
 
 // Cluster is a connection to one cluster. It is safe for concurrent use.
@@ -104,7 +108,11 @@ func Connect(config *rest.Config, opts Options) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", config.Host, err)
 	}
-	c.gate = &gate{next: base, limit: newLimiter(opts.MaxInFlight), breaker: &breaker{
+	next := base
+	if opts.Token != nil {
+		next = &bearer{next: base, ctx: c.ctx, ask: opts.Token, spawn: c.tasks.Go}
+	}
+	c.gate = &gate{next: next, limit: newLimiter(opts.MaxInFlight), breaker: &breaker{
 		probe: readiness(base, root), changed: c.contactChanged, spawn: c.tasks.Go, closing: c.ctx.Done()}}
 	if c.self, err = c.writer(c.gate); err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", config.Host, err)

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -240,6 +241,10 @@ func (d *discovery) read(ctx context.Context, path string, into any) error {
 
 func groupFailure(name string, err error) error {
 	f := Classify("observation", object.Ref{}, object.Origin{}, err)
+	var none *noToken
+	if errors.As(err, &none) { // nothing was asked
+		return f
+	}
 	if name == "" {
 		name = "core"
 	}

@@ -94,9 +94,11 @@ func (g *gate) pass(req *http.Request) (*http.Response, error) {
 // its caller is told. A caller that gave up says nothing about the server.
 func (g *gate) failed(asked, ctx context.Context, err error) error {
 	var away *unavailable
+	var none *noToken
 	switch {
 	case errors.As(context.Cause(ctx), &away): // ended by the breaker
 		return away
+	case errors.As(err, &none): // it was not even asked
 	case asked.Err() == nil, errors.Is(context.Cause(asked), errNoAnswer):
 		g.breaker.suspect(err)
 	}

@@ -51,10 +51,11 @@ func (w *Writer) send(ctx context.Context, request *rest.Request) (result rest.R
 // finds out.
 func resend(err error, try int) (pause time.Duration, again bool) {
 	var away *unavailable
+	var none *noToken
 	var api apierrors.APIStatus
 	most := 2
 	switch {
-	case err == nil, errors.As(err, &away), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, errNoAnswer):
+	case err == nil, errors.As(err, &away), errors.As(err, &none), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, errNoAnswer):
 		return 0, false
 	case !errors.As(err, &api): // the connection failed
 	case apierrors.IsTooManyRequests(err):

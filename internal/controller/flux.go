@@ -58,7 +58,7 @@ func (c *Controller) setFluxApp(k fluxApp, u *unstructured.Unstructured, spec ap
 	c.read(spec.ID, spec.Source)
 	c.feed(k.resource, u, func() {
 		if c.oursApp(spec.ID) {
-			ref, _ := flux.KubeConfigSecret(u)
+			ref, _ := flux.KubeConfigOf(u)
 			c.engine.SetApp(spec)
 			c.kubeconfigs.use(spec.ID, ref)
 		} else { // by now

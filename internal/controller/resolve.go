@@ -41,14 +41,10 @@ func (c *Controller) Cluster(ctx context.Context, spec app.Spec) (app.Cluster, e
 		if err != nil {
 			return app.Cluster{}, err
 		}
-		ref, _ := flux.KubeConfigSecret(u)
-		limited, cancel := c.request(ctx)
-		defer cancel()
-		secret, err := c.core.CoreV1().Secrets(ref.Namespace).Get(limited, ref.Name, metav1.GetOptions{})
-		if err != nil {
+		ref, _ := flux.KubeConfigOf(u)
+		if found, err = c.kubeConfig(ctx, ref); err != nil {
 			return app.Cluster{}, fmt.Errorf("the cluster of %s: %w", spec.ID, err)
 		}
-		found = ref.Cluster(secret.Data)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -62,6 +58,33 @@ func (c *Controller) Cluster(ctx context.Context, spec app.Spec) (app.Cluster, e
 		return app.Cluster{}, found.Err
 	}
 	return found, nil
+}
+
+// kubeConfig reads once what kubeconfigs follows.
+func (c *Controller) kubeConfig(ctx context.Context, ref flux.KubeConfigRef) (app.Cluster, error) {
+	ctx, cancel := c.request(ctx)
+	defer cancel()
+	core := c.core.CoreV1()
+	if !ref.ConfigMap {
+		secret, err := core.Secrets(ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
+		if err != nil {
+			return app.Cluster{}, err
+		}
+		return ref.Cluster(secretData(secret)), nil
+	}
+	cm, err := core.ConfigMaps(ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
+	if err != nil {
+		return app.Cluster{}, err
+	}
+	found := ref.Tokens(configured(cm), c.opts.Tenancy)
+	if found.Err != nil || found.Access.Tokens.Name == "" {
+		return found, nil
+	}
+	account, err := core.ServiceAccounts(ref.Namespace).Get(ctx, found.Access.Tokens.Name, metav1.GetOptions{})
+	if err != nil {
+		return app.Cluster{}, err
+	}
+	return ref.Account(found, string(account.UID)), nil
 }
 
 func (c *Controller) get(ctx context.Context, gvr schema.GroupVersionResource, namespace, name string) (*unstructured.Unstructured, error) {

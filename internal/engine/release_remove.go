@@ -34,11 +34,11 @@ func (r *run) uninstall(ctx context.Context, in report.Input) (app.Report, bool)
 		w.e.log.Warn("release is left: the way to its cluster is gone", "app", r.spec.ID, "error", failure.Error())
 		return end(nil)
 	case failure == nil:
-		failure = w.identity(ctx)
-	}
-	if failure != nil && failure.Reason == app.ReasonForbidden {
-		w.e.log.Warn("release is left: its service account is gone", "app", r.spec.ID, "error", failure.Error())
-		return end(nil)
+		var gone bool
+		if gone, failure = w.identityGone(ctx); gone {
+			w.e.log.Warn("release is left: its service account is gone", "app", r.spec.ID, "account", r.spec.Target.ServiceAccount)
+			return end(nil)
+		}
 	}
 	if failure == nil {
 		failure = w.act(ctx, app.ReleaseUninstall, w.now, "the resource is being deleted")
@@ -55,19 +55,16 @@ func (r *run) uninstall(ctx context.Context, in report.Input) (app.Report, bool)
 	return end(nil)
 }
 
-// identity makes sure that the account exists that the release is delivered as:
-// with it went the right to uninstall.
-func (w *releasing) identity(ctx context.Context) *app.Failure {
+// identityGone reports whether the account does not exist that the release is
+// delivered as: with it went the right to uninstall.
+func (w *releasing) identityGone(ctx context.Context) (bool, *app.Failure) {
 	namespace, name, ok := strings.Cut(w.spec.Target.ServiceAccount, "/")
 	if !ok {
-		return nil
+		return false, nil
 	}
 	account, err := w.cl.Get(ctx, object.Ref{Kind: "ServiceAccount", Namespace: namespace, Name: name})
 	if err != nil {
-		return app.AsFailure(err, app.StageDelete)
+		return false, app.AsFailure(err, app.StageDelete)
 	}
-	if account == nil {
-		return app.Fail(app.StageDelete, app.ReasonForbidden, "service account %s does not exist", w.spec.Target.ServiceAccount)
-	}
-	return nil
+	return account == nil, nil
 }

@@ -123,11 +123,17 @@ func recordName(release, version string) string {
 }
 
 func (c *Client) lookFailure(r app.Release, err error) error {
-	reason := app.ReasonInternal
-	if apierrors.IsForbidden(err) {
+	reason, hint := app.ReasonInternal, ""
+	var failure *app.Failure
+	switch {
+	case errors.As(err, &failure):
+		reason, hint = failure.Reason, failure.Hint
+	case apierrors.IsForbidden(err):
 		reason = app.ReasonForbidden
+	case apierrors.IsUnauthorized(err):
+		reason, hint = app.ReasonAuthentication, "check the credentials of the cluster"
 	}
-	return app.Fail(app.StageObserve, reason, "cannot read the records of release %s in namespace %s: %w", r.Name, r.StorageNamespace, err)
+	return app.Fail(app.StageObserve, reason, "cannot read the records of release %s in namespace %s: %w", r.Name, r.StorageNamespace, err).WithHint("%s", hint)
 }
 
 // records is Helm's storage of a namespace, as long as ctx lives.

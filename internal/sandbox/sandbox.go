@@ -46,6 +46,13 @@ type Options struct {
 	// AuditLog is a file for the API server's audit events, one JSON object a
 	// line, without bodies. Empty: none are written.
 	AuditLog string
+	// Issuer is the URL that the cluster's tokens of service accounts say they
+	// are from, and tell other clusters apart by. Empty: that of every cluster
+	// in which nobody has set one.
+	Issuer string
+	// Authentication is a file with an AuthenticationConfiguration, for a
+	// cluster that takes the tokens of others. Changes of it count at once.
+	Authentication string
 	// GCPercent is the child's GOGC; 0 leaves Go's default. Smaller saves
 	// memory and costs CPU.
 	GCPercent int
@@ -69,6 +76,12 @@ func (o Options) Args() []string {
 	}
 	if o.AuditLog != "" {
 		args = append(args, "--audit-log", o.AuditLog)
+	}
+	if o.Issuer != "" {
+		args = append(args, "--issuer", o.Issuer)
+	}
+	if o.Authentication != "" {
+		args = append(args, "--authentication", o.Authentication)
 	}
 	if o.GCPercent != 0 {
 		args = append(args, "--gc-percent", strconv.Itoa(o.GCPercent))

@@ -132,7 +132,9 @@ func Run(ctx context.Context, opts Options) error {
 			return nil, err
 		}
 		config.Dial = member.Fence().Behind(config.Dial) // late writes harm another cluster as well
-		return cluster.Connect(config, watched(w))
+		options := watched(w)
+		options.Token = cl.Tokens(access)
+		return cluster.Connect(config, options)
 	}
 	var bases *source.Store
 	if opts.RemoteBases {

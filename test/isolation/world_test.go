@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,9 +49,14 @@ type cluster struct {
 
 func startCluster(t *testing.T) *cluster {
 	t.Helper()
+	return startClusterWith(t, sandbox.Options{})
+}
+
+func startClusterWith(t *testing.T, options sandbox.Options) *cluster {
+	t.Helper()
 	dir := sandboxtest.Dir(t)
-	c := &cluster{t: t, options: sandbox.Options{Executable: sandboxtest.Binary(t), Dir: filepath.Join(dir, "kubernetes"),
-		AuditLog: filepath.Join(dir, "audit.log")}}
+	options.Executable, options.Dir, options.AuditLog = sandboxtest.Binary(t), filepath.Join(dir, "kubernetes"), filepath.Join(dir, "audit.log")
+	c := &cluster{t: t, options: options}
 	c.start()
 	c.makeNamespace(delivered)
 	return c
@@ -114,6 +120,15 @@ type request struct {
 // writes are the engine's writes of ConfigMaps, in their order.
 func (c *cluster) writes() []request {
 	c.t.Helper()
+	return c.requests(func(r request) bool {
+		return r.Stage == "ResponseComplete" && slices.Contains([]string{"patch", "create", "update", "delete"}, r.Verb) &&
+			strings.Contains(r.RequestURI, "/configmaps/") && !strings.Contains(r.RequestURI, "dryRun")
+	})
+}
+
+// requests are those of the engine's requests that count, in their order.
+func (c *cluster) requests(counts func(request) bool) []request {
+	c.t.Helper()
 	data, err := os.ReadFile(c.options.AuditLog)
 	if err != nil {
 		c.t.Fatal(err)
@@ -123,14 +138,8 @@ func (c *cluster) writes() []request {
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var r request
-		if json.Unmarshal(lines.Bytes(), &r) != nil || !strings.HasPrefix(r.UserAgent, "plumb-engine/") || r.Stage != "ResponseComplete" {
-			continue
-		}
-		switch r.Verb {
-		case "patch", "create", "update", "delete":
-			if strings.Contains(r.RequestURI, "/configmaps/") && !strings.Contains(r.RequestURI, "dryRun") {
-				out = append(out, r)
-			}
+		if json.Unmarshal(lines.Bytes(), &r) == nil && strings.HasPrefix(r.UserAgent, "plumb-engine/") && counts(r) {
+			out = append(out, r)
 		}
 	}
 	return out
@@ -152,12 +161,20 @@ var (
 	kustomizations  = schema.GroupVersionResource{Group: "kustomize.toolkit.fluxcd.io", Version: "v1", Resource: "kustomizations"}
 	applications    = schema.GroupVersionResource{Group: "argoproj.io", Version: "v1alpha1", Resource: "applications"}
 	events          = schema.GroupVersionResource{Version: "v1", Resource: "events"}
+	helmReleases    = schema.GroupVersionResource{Group: "helm.toolkit.fluxcd.io", Version: "v2", Resource: "helmreleases"}
 	definitions     = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 )
 
 func begin(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, home: startCluster(t)}
+	return beginIn(startCluster(t))
+}
+
+// beginIn makes a world of a cluster that nothing is in.
+func beginIn(home *cluster) *world {
+	t := home.t
+	t.Helper()
+	w := &world{t: t, home: home}
 	var err error
 	if w.dynamic, err = dynamic.NewForConfig(w.config()); err != nil {
 		t.Fatal(err)
@@ -172,7 +189,7 @@ func begin(t *testing.T) *world {
 		}
 	}
 	sandboxtest.Eventually(t, func(ctx context.Context) error {
-		for _, r := range []schema.GroupVersionResource{gitRepositories, kustomizations, applications} {
+		for _, r := range []schema.GroupVersionResource{gitRepositories, kustomizations, helmReleases, applications} {
 			if _, err := w.dynamic.Resource(r).List(ctx, metav1.ListOptions{}); err != nil {
 				return err
 			}
@@ -236,7 +253,7 @@ func (w *world) create(text string) {
 	for _, o := range objects {
 		u := o.Unstructured()
 		resource, ok := map[string]schema.GroupVersionResource{
-			"GitRepository": gitRepositories, "Kustomization": kustomizations, "Application": applications,
+			"GitRepository": gitRepositories, "Kustomization": kustomizations, "HelmRelease": helmReleases, "Application": applications,
 		}[u.GetKind()]
 		if !ok {
 			w.t.Fatalf("%s?", u.GetKind())
@@ -334,9 +351,9 @@ func (w *world) get(ctx context.Context, resource schema.GroupVersionResource, n
 	return w.dynamic.Resource(resource).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
 }
 
-// ready is the Ready condition of a Kustomization.
-func (w *world) ready(ctx context.Context, namespace, name string) (status, reason, message string, _ error) {
-	u, err := w.get(ctx, kustomizations, namespace, name)
+// ready is the Ready condition of a Kustomization or a HelmRelease.
+func (w *world) ready(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (status, reason, message string, _ error) {
+	u, err := w.get(ctx, resource, namespace, name)
 	if err != nil {
 		return "", "", "", err
 	}
@@ -353,8 +370,13 @@ func (w *world) ready(ctx context.Context, namespace, name string) (status, reas
 // message some words.
 func (w *world) says(namespace, name, status, words string) {
 	w.t.Helper()
+	w.resourceSays(kustomizations, namespace, name, status, words)
+}
+
+func (w *world) resourceSays(resource schema.GroupVersionResource, namespace, name, status, words string) {
+	w.t.Helper()
 	sandboxtest.Eventually(w.t, func(ctx context.Context) error {
-		got, reason, message, err := w.ready(ctx, namespace, name)
+		got, reason, message, err := w.ready(ctx, resource, namespace, name)
 		if err == nil && (got != status || !strings.Contains(message, words)) {
 			err = fmt.Errorf("%s is Ready=%s %s: %s; want %s and %q", name, got, reason, message, status, words)
 		}

@@ -62,7 +62,7 @@ func DecodeHelmRelease(u *unstructured.Unstructured) app.Spec {
 	if token != "" && token != text(status, "lastHandledReconcileAt") {
 		out.Request = &app.Request{Token: token, Refresh: true, Sync: true}
 	}
-	switch ref, ok := KubeConfigSecret(u); {
+	switch ref, ok := KubeConfigOf(u); {
 	case ok:
 		out.Target.Cluster = ref.ID()
 	case section(u.Object, "spec", "kubeConfig") != nil:
@@ -117,7 +117,7 @@ func DecodeHelmRelease(u *unstructured.Unstructured) app.Spec {
 	if deleting(u) {
 		// A release that is suspended stays. So does one whose kubeConfig is
 		// refused: it is not known where it is.
-		out.Deletion = &app.Deletion{Prune: !spec.Suspend && (spec.KubeConfig == nil || spec.KubeConfig.SecretRef != nil)}
+		out.Deletion = &app.Deletion{Prune: !spec.Suspend && spec.KubeConfig.failure() == nil}
 		out.Invalid = nil
 	}
 	return out
@@ -254,11 +254,9 @@ func helmReleaseFailure(spec helmReleaseSpec) *app.Failure {
 		return invalid("spec.chartRef.name is missing")
 	case len(spec.ReleaseName) > 53:
 		return invalid("spec.releaseName: %q is longer than the 53 characters that Helm permits", spec.ReleaseName)
-	case spec.KubeConfig != nil && spec.KubeConfig.ConfigMapRef != nil:
-		return app.Fail(app.StageSpec, app.ReasonUnsupported, "spec.kubeConfig.configMapRef is not supported yet").
-			WithHint("put a kubeconfig with a token or a client certificate into a Secret, and name that in spec.kubeConfig.secretRef")
-	case spec.KubeConfig != nil && (spec.KubeConfig.SecretRef == nil || spec.KubeConfig.SecretRef.Name == ""):
-		return invalid("spec.kubeConfig.secretRef.name is missing").WithHint("name the Secret that holds the kubeconfig")
+	}
+	if f := spec.KubeConfig.failure(); f != nil {
+		return f
 	}
 	for i, d := range spec.DependsOn {
 		if d.Name == "" {

@@ -13,10 +13,10 @@ import (
 	"plumb.dev/plumb/internal/app"
 )
 
-// kubeConfig is where the credentials of another cluster are.
+// kubeConfig is where it says how another cluster is reached.
 type kubeConfig struct {
-	SecretRef    *keyRef        `json:"secretRef"`
-	ConfigMapRef map[string]any `json:"configMapRef"`
+	SecretRef    *keyRef   `json:"secretRef"`
+	ConfigMapRef *localRef `json:"configMapRef"`
 }
 
 type keyRef struct {
@@ -24,30 +24,56 @@ type keyRef struct {
 	Key  string `json:"key"`
 }
 
-// KubeConfigRef names a Secret with a kubeconfig.
-type KubeConfigRef struct {
-	Namespace, Name string
-	Key             string // "" is value, or else value.yaml
+// failure is why it names no cluster; nil if it does, or if there is none.
+func (k *kubeConfig) failure() *app.Failure {
+	invalid := func(format string, args ...any) *app.Failure {
+		return app.Fail(app.StageSpec, app.ReasonInvalidSpec, format, args...)
+	}
+	switch {
+	case k == nil:
+		return nil
+	case k.SecretRef != nil && k.ConfigMapRef != nil:
+		return invalid("spec.kubeConfig has both secretRef and configMapRef").WithHint("leave one of them out")
+	case k.ConfigMapRef != nil && k.ConfigMapRef.Name == "":
+		return invalid("spec.kubeConfig.configMapRef.name is missing").WithHint("name the ConfigMap that says how the cluster is reached")
+	case k.ConfigMapRef == nil && (k.SecretRef == nil || k.SecretRef.Name == ""):
+		return invalid("spec.kubeConfig.secretRef.name is missing").WithHint("name the Secret that holds the kubeconfig")
+	}
+	return nil
 }
 
-// ID is the cluster's name in the engine.
+// KubeConfigRef names a Secret with a kubeconfig, or a ConfigMap that says
+// whose tokens open a cluster.
+type KubeConfigRef struct {
+	Namespace, Name string
+	Key             string // of a Secret; "" is value, or else value.yaml
+	ConfigMap       bool
+}
+
+// ID is the cluster's name in the engine. No Secret is called ConfigMap: names
+// are of small letters.
 func (r KubeConfigRef) ID() string {
-	if r.Key == "" {
+	switch {
+	case r.ConfigMap:
+		return r.Namespace + "/ConfigMap/" + r.Name
+	case r.Key == "":
 		return r.Namespace + "/" + r.Name
 	}
 	return r.Namespace + "/" + r.Name + "/" + r.Key
 }
 
-// KubeConfigSecret is the Secret, in the Kustomization's own namespace, that
-// opens the cluster that it goes to. If it stays in this one, ok is false and
-// the reference zero.
-func KubeConfigSecret(u *unstructured.Unstructured) (ref KubeConfigRef, ok bool) {
-	ref = KubeConfigRef{
-		Namespace: u.GetNamespace(),
-		Name:      text(u.Object, "spec", "kubeConfig", "secretRef", "name"),
-		Key:       text(u.Object, "spec", "kubeConfig", "secretRef", "key"),
+// KubeConfigOf is what opens the cluster that a Kustomization or a HelmRelease
+// goes to, in its own namespace. If it stays in this cluster, or what it says is
+// refused, ok is false and the reference zero.
+func KubeConfigOf(u *unstructured.Unstructured) (ref KubeConfigRef, ok bool) {
+	secret, configMap := section(u.Object, "spec", "kubeConfig", "secretRef"), section(u.Object, "spec", "kubeConfig", "configMapRef")
+	ref = KubeConfigRef{Namespace: u.GetNamespace(), ConfigMap: configMap != nil}
+	if ref.ConfigMap {
+		ref.Name = text(configMap, "name")
+	} else {
+		ref.Name, ref.Key = text(secret, "name"), text(secret, "key")
 	}
-	if ref.Name == "" {
+	if ref.Name == "" || secret != nil && configMap != nil {
 		return KubeConfigRef{}, false
 	}
 	return ref, true
@@ -58,7 +84,7 @@ func KubeConfigSecret(u *unstructured.Unstructured) (ref KubeConfigRef, ok bool)
 // no such Secret.
 func (r KubeConfigRef) Cluster(data map[string][]byte) app.Cluster {
 	c := app.Cluster{ID: r.ID()}
-	where := "KubeConfig secret '" + r.Namespace + "/" + r.Name + "'"
+	where := r.where()
 	fail := func(reason app.Reason, format string, args ...any) *app.Failure {
 		return app.Fail(app.StageObserve, reason, format, args...)
 	}

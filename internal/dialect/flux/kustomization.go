@@ -44,7 +44,7 @@ func DecodeKustomization(u *unstructured.Unstructured) app.Spec {
 		out.Request = &app.Request{Token: token, Refresh: true, Sync: true}
 	}
 
-	switch ref, ok := KubeConfigSecret(u); {
+	switch ref, ok := KubeConfigOf(u); {
 	case ok:
 		out.Target.Cluster = ref.ID()
 	case section(u.Object, "spec", "kubeConfig") != nil:
@@ -111,7 +111,7 @@ func deleting(u *unstructured.Unstructured) bool {
 // says. So does one whose kubeConfig is refused: it is not known where they are.
 func deletion(spec kustomizationSpec) *app.Deletion {
 	d := &app.Deletion{Propagation: app.Background}
-	if spec.Suspend || spec.KubeConfig != nil && (spec.KubeConfig.SecretRef == nil || spec.KubeConfig.SecretRef.Name == "") {
+	if spec.Suspend || spec.KubeConfig.failure() != nil {
 		return d
 	}
 	switch spec.DeletionPolicy {
@@ -283,12 +283,10 @@ func kustomizationFailure(spec kustomizationSpec) *app.Failure {
 			return invalid("spec.dependsOn[%d].name is missing", i)
 		}
 	}
+	if f := spec.KubeConfig.failure(); f != nil {
+		return f
+	}
 	switch {
-	case spec.KubeConfig != nil && spec.KubeConfig.ConfigMapRef != nil:
-		return unsupported("spec.kubeConfig.configMapRef is not supported yet").
-			WithHint("put a kubeconfig with a token or a client certificate into a Secret, and name that in spec.kubeConfig.secretRef")
-	case spec.KubeConfig != nil && (spec.KubeConfig.SecretRef == nil || spec.KubeConfig.SecretRef.Name == ""):
-		return invalid("spec.kubeConfig.secretRef.name is missing").WithHint("name the Secret that holds the kubeconfig")
 	case spec.Decryption != nil && spec.Decryption.Provider != "sops":
 		return invalid("spec.decryption.provider: %q is not a provider", spec.Decryption.Provider).WithHint("set it to sops")
 	case spec.Decryption != nil && spec.Decryption.SecretRef != nil && spec.Decryption.SecretRef.Name == "":

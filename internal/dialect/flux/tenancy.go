@@ -10,6 +10,11 @@ type Tenancy struct {
 	// DefaultServiceAccount is impersonated, in the namespace of the app, for
 	// apps that name no account; "" is none.
 	DefaultServiceAccount string
+	// DefaultKubeConfigServiceAccount opens other clusters, in the namespace of
+	// the app, where a ConfigMap of spec.kubeConfig.configMapRef names no
+	// account. "" is the account that Plumb runs as, unless DefaultServiceAccount
+	// is set: then there is none.
+	DefaultKubeConfigServiceAccount string
 }
 
 // Restrict applies it to an app of this dialect. An app that is being deleted

@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -30,7 +31,7 @@ type runner interface {
 // newAPIServer sets up kube-apiserver on the listener. It does by hand what
 // the kube-apiserver command does, since two commands of Kubernetes in one
 // process stumble over each other's signal handlers.
-func newAPIServer(ctx context.Context, dir *dataDir, listener net.Listener, etcd, auditLog string) (runner, error) {
+func newAPIServer(ctx context.Context, dir *dataDir, listener net.Listener, etcd string, of Options) (runner, error) {
 	keys := pki{dir.pki()}
 	args := []string{
 		"--etcd-servers=" + etcd,
@@ -40,7 +41,7 @@ func newAPIServer(ctx context.Context, dir *dataDir, listener net.Listener, etcd
 		"--tls-cert-file=" + keys.cert(servingName),
 		"--tls-private-key-file=" + keys.key(servingName),
 		"--client-ca-file=" + keys.cert(caName),
-		"--service-account-issuer=https://kubernetes.default.svc",
+		"--service-account-issuer=" + cmp.Or(of.Issuer, "https://kubernetes.default.svc"),
 		"--service-account-key-file=" + keys.key(serviceAccountName),
 		"--service-account-signing-key-file=" + keys.key(serviceAccountName),
 		"--authorization-mode=Node,RBAC",
@@ -48,11 +49,14 @@ func newAPIServer(ctx context.Context, dir *dataDir, listener net.Listener, etcd
 		"--allow-privileged",
 		"--profiling=false",
 	}
-	if auditLog != "" {
+	if of.Authentication != "" {
+		args = append(args, "--authentication-config="+of.Authentication)
+	}
+	if of.AuditLog != "" {
 		if err := writeFile(dir.auditPolicy(), []byte(auditPolicy)); err != nil {
 			return nil, err
 		}
-		args = append(args, "--audit-policy-file="+dir.auditPolicy(), "--audit-log-path="+auditLog)
+		args = append(args, "--audit-policy-file="+dir.auditPolicy(), "--audit-log-path="+of.AuditLog)
 	}
 
 	opts := options.NewServerRunOptions()

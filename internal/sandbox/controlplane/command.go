@@ -28,6 +28,8 @@ func Command() *cobra.Command {
 	flags.StringVar(&opts.Dir, "data", "", "directory that keeps the cluster (required)")
 	flags.IntVar(&opts.Port, "port", 0, "port of the API server on 127.0.0.1; 0 for the one of the last run, or a free one")
 	flags.StringVar(&opts.AuditLog, "audit-log", "", "file for audit events at metadata level")
+	flags.StringVar(&opts.Issuer, "issuer", "", "URL that tokens of service accounts say they are from; \"\" for Kubernetes' default")
+	flags.StringVar(&opts.Authentication, "authentication", "", "file with an AuthenticationConfiguration")
 	flags.IntVar(&opts.GCPercent, "gc-percent", 0, "GOGC of the process; 0 for Go's default")
 	flags.BoolVar(&untilStdinCloses, "until-stdin-closes", false, "end when standard input does, that is, with the parent process")
 

@@ -42,6 +42,11 @@ type Options struct {
 	Port int
 	// AuditLog is a file for audit events at metadata level; empty for none.
 	AuditLog string
+	// Issuer is what tokens of service accounts say they are from; empty for
+	// the URL of every cluster in which nobody has set one.
+	Issuer string
+	// Authentication is a file with an AuthenticationConfiguration; empty for none.
+	Authentication string
 	// GCPercent is GOGC of the process; 0 leaves it.
 	GCPercent int
 	// Progress is told each step; may be nil.
@@ -70,13 +75,15 @@ func serve(ctx context.Context, opts Options) error {
 		debug.SetGCPercent(opts.GCPercent)
 	}
 
-	if opts.AuditLog != "" {
-		// The working directory may change.
-		path, err := filepath.Abs(opts.AuditLog)
-		if err != nil {
-			return fmt.Errorf("audit log: %w", err)
+	for _, path := range []*string{&opts.AuditLog, &opts.Authentication} {
+		if *path == "" {
+			continue
 		}
-		opts.AuditLog = path
+		absolute, err := filepath.Abs(*path) // the working directory may change
+		if err != nil {
+			return fmt.Errorf("file %s: %w", *path, err)
+		}
+		*path = absolute
 	}
 
 	dir, err := openDataDir(opts.Dir)
@@ -123,7 +130,7 @@ func serve(ctx context.Context, opts Options) error {
 	}
 
 	progress("kube-apiserver")
-	apiserver, err := newAPIServer(ctx, dir, listener, etcd, opts.AuditLog)
+	apiserver, err := newAPIServer(ctx, dir, listener, etcd, opts)
 	if err != nil {
 		return fmt.Errorf("kube-apiserver: %w", err)
 	}

@@ -22,8 +22,11 @@ func TestOpen(t *testing.T) {
 	plain := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: p}\n"
 	annotated := strings.Replace(regex, "    name: db # inline", "    name: db\n    annotations: {example.com/decrypt: Disabled}", 1)
 	tree := fstest.MapFS{
-		"app/kustomization.yaml": {Data: []byte("secretGenerator:\n- envs: [v/vars.env]\n  files: [../blob, x.yaml=v/named]\npatches:\n- path: p.json\n")},
+		"app/kustomization.yaml": {Data: []byte("secretGenerator:\n- envs: [v/vars.env]\n  files: [../blob, x.yaml=v/named, v/app.ini, app.cfg.ini=v/cfg]\npatches:\n- path: p.json\n")},
 		"app/v/vars.env":         file("vars.env"),
+		"app/v/app.ini":          file("settings.ini"),
+		"app/v/cfg":              file("rule.ini"),
+		"app/v/left.ini":         file("rule.ini"), // no source
 		"blob":                   file("blob.bin"),
 		"app/v/named":            file("regex.yaml"),
 		"app/v/values.yaml":      file("values.yaml"), // no manifest, and no source
@@ -35,13 +38,13 @@ func TestOpen(t *testing.T) {
 		"app/link":               {Data: []byte("secret.yaml"), Mode: fs.ModeSymlink | 0o777},
 	}
 	files := readKeys(t).Open(tree, app.Decrypt{SkipKey: skipKey})
-	for _, name := range []string{"app/kustomization.yaml", "app/v/vars.env", "blob", "app/v/named", "app/v/values.yaml",
+	for _, name := range []string{"app/kustomization.yaml", "app/v/vars.env", "app/v/app.ini", "app/v/cfg", "app/v/left.ini", "blob", "app/v/named", "app/v/values.yaml",
 		"app/secret.yaml", "app/p.json", "app/other.json", "app/kept.yaml", "app/mixed.yaml"} {
 		data, err := fs.ReadFile(files, name)
 		if err != nil {
 			t.Fatal(name, err)
 		}
-		want := map[string]string{"app/v/vars.env": "vars.env", "blob": "blob.bin", "app/v/named": "regex.yaml",
+		want := map[string]string{"app/v/vars.env": "vars.env", "blob": "blob.bin", "app/v/app.ini": "settings.ini", "app/v/cfg": "rule.ini", "app/v/named": "regex.yaml",
 			"app/secret.yaml": "regex.yaml", "app/p.json": "obj.json"}[name]
 		switch {
 		case name == "app/mixed.yaml":
@@ -120,9 +123,13 @@ func TestObject(t *testing.T) {
 	if _, err := (*Keys)(nil).Object(decode(built), app.Decrypt{}); err == nil || !strings.HasPrefix(err.Error(), "Secret/shop/my-db (a.yaml:3) cannot be decrypted: it is encrypted for age") {
 		t.Error(err)
 	}
+	if _, err := keys.Object(decode(strings.Split(string(read(t, "testdata/files/comment-enc.yaml")), "\n---\n")[0]), app.Decrypt{}); err == nil || !strings.Contains(err.Error(), "what was built has none") {
+		t.Errorf("one whose comments are gone: %v", err)
+	}
 
 	secret := map[string]any{"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": "s"}, "data": map[string]any{"plain": "eA==", "odd": "?"}}
-	wants := map[string]string{"c.yaml": "regex.yaml", "no-ending": "regex.yaml", "c.json": "obj.json", "c.env": "vars.env", "vars": "vars.env", "blob": "blob.bin"}
+	wants := map[string]string{"c.yaml": "regex.yaml", "no-ending": "regex.yaml", "c.json": "obj.json", "c.env": "vars.env", "vars": "vars.env", "blob": "blob.bin",
+		"app.ini": "settings.ini", "ini": "rule.ini"}
 	for key, name := range wants {
 		secret["data"].(map[string]any)[key] = base64.StdEncoding.EncodeToString(read(t, "testdata/files/"+name))
 	}

@@ -48,7 +48,7 @@ func (k *Keys) decryptYAML(data []byte, skip func(doc *yaml.Node) bool, lines bo
 				return nil, true, err
 			}
 		}
-		if err := k.open(docs[i:end], meta, true); err != nil {
+		if err := k.open(docs[i:end], meta); err != nil {
 			return nil, true, err
 		}
 		encrypted = true
@@ -104,7 +104,7 @@ func (k *Keys) decryptJSON(data []byte, format Format) (_ []byte, encrypted bool
 	if meta == nil || err != nil {
 		return data, err != nil, err
 	}
-	if err := k.open([]*yaml.Node{root}, meta, true); err != nil {
+	if err := k.open([]*yaml.Node{root}, meta); err != nil {
 		return nil, true, err
 	}
 	if format == Binary {
@@ -234,23 +234,31 @@ func (k *Keys) decryptDotenv(data []byte) (_ []byte, encrypted bool, err error) 
 	if err != nil {
 		return nil, true, err
 	}
-	doc := &yaml.Node{Kind: yaml.DocumentNode, Content: []*yaml.Node{root}, FootComment: strings.Join(comments, "\n")}
-	if err := k.open([]*yaml.Node{doc}, meta, true); err != nil {
+	root.FootComment = strings.Join(comments, "\n")
+	if err := k.open([]*yaml.Node{root}, meta); err != nil {
 		return nil, true, err
 	}
 	var out strings.Builder
+	write := func(line string) {
+		if line != "" {
+			out.WriteString(line + "\n")
+		}
+	}
+	write(root.HeadComment)
 	for i := 0; i < len(root.Content); i += 2 {
 		key, value := root.Content[i], root.Content[i+1]
-		if key.HeadComment != "" {
-			out.WriteString(key.HeadComment + "\n")
-		}
-		out.WriteString(key.Value + "=" + strings.ReplaceAll(value.Value, "\n", `\n`) + "\n")
-	}
-	if doc.FootComment != "" {
-		out.WriteString(doc.FootComment + "\n")
+		write(key.HeadComment)
+		write(key.Value + "=" + strings.ReplaceAll(value.Value, "\n", `\n`))
+		write(key.FootComment)
 	}
 	return []byte(out.String()), true, nil
 }
+
+// maxSteps bounds the nesting of metadata, which has five: a group, its keys,
+// one of them, its context, and what is in that.
+const maxSteps = 10
+
+var errNoMetadata = errors.New("the metadata of sops cannot be read")
 
 // unflatten reads metadata of which each value stands under one key, like
 // age__list_0__map_enc.
@@ -259,6 +267,9 @@ func unflatten(flat map[string]string) (*metadata, error) {
 	for key, value := range flat {
 		var into any = root
 		steps := strings.Split(strings.ReplaceAll(key, "__list_", "__map_#"), "__map_")
+		if len(steps) > maxSteps {
+			return nil, errNoMetadata
+		}
 		for i, step := range steps {
 			m := into.(map[string]any)
 			if i == len(steps)-1 {
@@ -279,7 +290,7 @@ func unflatten(flat map[string]string) (*metadata, error) {
 		err = yaml.Unmarshal(data, (*weakly)(meta))
 	}
 	if err != nil {
-		return nil, errors.New("the metadata of sops cannot be read")
+		return nil, errNoMetadata
 	}
 	return meta, nil
 }

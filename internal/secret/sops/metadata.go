@@ -82,49 +82,48 @@ func (m *metadata) check() error {
 	return nil
 }
 
-// rule says which values are encrypted, by their paths.
-func (m *metadata) rule() (func(path []string) bool, error) {
-	if m.UnencryptedCommentRegex != "" || m.EncryptedCommentRegex != "" {
-		return nil, errors.New("files in which comments choose what is encrypted are not supported; use encrypted_regex")
-	}
+// rule says which values are encrypted: those at a path with a key that
+// matches, or with a comment before them, or all others.
+type rule struct {
+	match    func(string) bool
+	comments bool // match is about comments, not about keys
+	encrypts bool // what matches is encrypted, all else is not
+}
+
+func (m *metadata) rule() (rule, error) {
 	type choice struct {
 		pattern string
-		suffix  bool
-		yes     bool // what matches is encrypted, all else is not
+		rule
 	}
 	var chosen []choice
 	for _, c := range []choice{
-		{m.UnencryptedSuffix, true, false}, {m.EncryptedSuffix, true, true},
-		{m.UnencryptedRegex, false, false}, {m.EncryptedRegex, false, true},
+		{m.UnencryptedSuffix, rule{}}, {m.EncryptedSuffix, rule{encrypts: true}},
+		{m.UnencryptedRegex, rule{}}, {m.EncryptedRegex, rule{encrypts: true}},
+		{m.UnencryptedCommentRegex, rule{comments: true}}, {m.EncryptedCommentRegex, rule{comments: true, encrypts: true}},
 	} {
 		if c.pattern != "" {
 			chosen = append(chosen, c)
 		}
 	}
-	switch len(chosen) {
-	case 0:
-		chosen = []choice{{"_unencrypted", true, false}}
-	case 1:
-	default:
-		return nil, errors.New("sops has more than one rule for what is encrypted")
+	suffix := func(c choice) rule {
+		c.match = func(key string) bool { return strings.HasSuffix(key, c.pattern) }
+		return c.rule
+	}
+	switch {
+	case len(chosen) == 0:
+		return suffix(choice{pattern: "_unencrypted"}), nil
+	case len(chosen) > 1:
+		return rule{}, errors.New("sops has more than one rule for what is encrypted")
+	case m.UnencryptedSuffix+m.EncryptedSuffix != "":
+		return suffix(chosen[0]), nil
 	}
 	c := chosen[0]
-	match := func(key string) bool { return strings.HasSuffix(key, c.pattern) }
-	if !c.suffix {
-		pattern, err := regexp.Compile(c.pattern)
-		if err != nil {
-			return nil, fmt.Errorf("the rule for what is encrypted: %w", err)
-		}
-		match = pattern.MatchString
+	pattern, err := regexp.Compile(c.pattern)
+	if err != nil {
+		return rule{}, fmt.Errorf("the rule for what is encrypted: %w", err)
 	}
-	return func(path []string) bool {
-		for _, key := range path {
-			if match(key) {
-				return c.yes
-			}
-		}
-		return !c.yes
-	}, nil
+	c.match = pattern.MatchString
+	return c.rule, nil
 }
 
 // cut takes the metadata out of a document, nil if there is none.
@@ -139,7 +138,7 @@ func cut(doc *yaml.Node) (*metadata, error) {
 	}
 	meta := &metadata{}
 	if err := root.Content[at+1].Decode(meta); err != nil {
-		return nil, errors.New("the metadata of sops cannot be read")
+		return nil, errNoMetadata
 	}
 	if above := root.Content[at].HeadComment; above != "" && at > 0 { // it is not about the metadata
 		before := root.Content[at-2]

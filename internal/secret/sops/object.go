@@ -3,6 +3,7 @@ package sops
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -78,6 +79,8 @@ func sniff(key string, raw []byte) Format {
 		switch {
 		case strings.Contains(string(raw), "\nsops_mac="):
 			return Dotenv
+		case strings.Contains(string(raw), "\n[sops]\n"):
+			return INI
 		case format == JSON || format == Binary:
 			return YAML
 		}
@@ -102,7 +105,14 @@ func (k *Keys) content(content map[string]any) (map[string]any, error) {
 	if meta == nil {
 		return content, nil
 	}
-	if err := k.open([]*yaml.Node{&doc}, meta, false); err != nil {
+	w, err := k.walker(meta)
+	if err != nil {
+		return nil, err
+	}
+	if w.rule.comments {
+		return nil, errors.New("comments choose what is encrypted in it, and what was built has none: keep it in a file of its own, or use encrypted_regex")
+	}
+	if err := w.document(&doc); err != nil {
 		return nil, err
 	}
 	plain, err := yaml.Marshal(&doc)

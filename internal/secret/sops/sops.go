@@ -1,5 +1,5 @@
 // Package sops reads what the sops command encrypted with age or PGP keys:
-// YAML, JSON and dotenv files, files of any content, and single objects. It
+// YAML, JSON, dotenv and INI files, files of any content, and single objects. It
 // verifies the integrity of every file. It has its own reader of the format,
 // which is small, because the packages of sops itself bring the clients of five
 // clouds with them.
@@ -11,7 +11,6 @@ package sops
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -28,7 +27,7 @@ const (
 	YAML
 	JSON
 	Dotenv
-	INI // known, and refused
+	INI
 )
 
 // FormatOf tells the format by the name of a file.
@@ -71,37 +70,32 @@ func (k *Keys) Decrypt(data []byte, format Format) (_ []byte, encrypted bool, er
 	case Dotenv:
 		return k.decryptDotenv(data)
 	}
-	if bytes.Contains(data, []byte("[sops]")) {
-		return nil, true, errors.New("encrypted INI files are not supported; encrypt it as binary: sops encrypt --input-type binary")
-	}
-	return data, false, nil
+	return k.decryptINI(data)
 }
 
 // open decrypts documents, which share their metadata, in place, and verifies
 // that they are what was encrypted.
-func (k *Keys) open(docs []*yaml.Node, meta *metadata, verify bool) error {
-	if err := meta.check(); err != nil {
-		return err
-	}
-	key, err := k.dataKey(meta)
-	if err != nil {
-		return err
-	}
-	w, err := newWalker(meta, key)
+func (k *Keys) open(docs []*yaml.Node, meta *metadata) error {
+	w, err := k.walker(meta)
 	if err != nil {
 		return err
 	}
 	for _, doc := range docs {
-		if err := w.walk(doc, nil, 0); err != nil {
+		if err := w.document(doc); err != nil {
 			return err
 		}
 	}
-	if !verify {
-		return nil
+	return w.verify(meta)
+}
+
+// walker begins to decrypt what has this metadata.
+func (k *Keys) walker(meta *metadata) (*walker, error) {
+	if err := meta.check(); err != nil {
+		return nil, err
 	}
-	mac, err := decryptValue(key, meta.MAC, meta.modified)
-	if err != nil || mac.text == "" || mac.text != w.sum() {
-		return errors.New("the file is not what was encrypted: its message authentication code (sops.mac) does not match; it was edited without sops")
+	key, err := k.dataKey(meta)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	return newWalker(meta, key)
 }

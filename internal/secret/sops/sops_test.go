@@ -45,7 +45,7 @@ func read(t testing.TB, name string) []byte {
 func TestFiles(t *testing.T) {
 	keys := readKeys(t)
 	wants, err := filepath.Glob("testdata/files/*.want")
-	if err != nil || len(wants) < 15 {
+	if err != nil || len(wants) < 23 {
 		t.Fatal(len(wants), err)
 	}
 	for _, want := range wants {
@@ -78,6 +78,7 @@ func TestForged(t *testing.T) {
 		"no time":            {`lastmodified: "2026`, `lastmodified: "x2026`, "no time"},
 		"another rule":       {"^(data|stringData)$", "^(data|stringData|metadata)$", "metadata.name: the value is not encrypted"},
 		"a bad rule":         {"^(data|stringData)$", "^(data|stringData$", "the rule for what is encrypted"},
+		"two sorts of rules": {"    encrypted_regex:", "    encrypted_comment_regex: x\n    encrypted_regex:", "more than one rule"},
 		"two rules":          {"    encrypted_regex:", "    encrypted_suffix: x\n    encrypted_regex:", "more than one rule"},
 		"an alias":           {"apiVersion: v1\n", "apiVersion: &a v1\nextra: *a\n", "cannot have aliases"},
 		"no recipient":       {"    age:", "    nobody:", "names no key"},
@@ -94,8 +95,31 @@ func TestForged(t *testing.T) {
 			t.Errorf("%s: a value is told: %v", name, err)
 		}
 	}
-	if _, _, err := keys.Decrypt(read(t, "testdata/comment-rule.yaml"), YAML); err == nil || !strings.Contains(err.Error(), "comments choose") {
-		t.Errorf("a rule by comments: %v", err)
+	for name, c := range map[string]struct{ file, from, to, want string }{
+		"a comment taken out":   {"comment-enc.yaml", "    # sops:enc far away\n", "", "does not match"},
+		"a comment added":       {"comment-enc.yaml", "after: clear", "# sops:enc\nafter: TOPSECRET", "after: the value is not encrypted"},
+		"a comment elsewhere":   {"comment-enc.yaml", "null2: null\nthen", "null2: null\n# sops:enc\nthen", "then: the value is not encrypted"},
+		"a comment of a list":   {"comment-enc.yaml", "    - plain\n", "    # sops:enc\n    - plain\n", "list: the value is not encrypted"},
+		"a comment that opens":  {"comment-unenc.yaml", "    # sops:plain\n    open: 1", "    open: 1", "data.open is not encrypted"},
+		"a bad comment rule":    {"comment-enc.yaml", "regex: sops:enc", "regex: '(sops'", "the rule for what is encrypted"},
+		"INI, a plain value":    {"settings.ini", "clear text", "other text", "it was edited without sops"},
+		"INI, another section":  {"settings.ini", "[database]", "[other]", "other.user: the value cannot be decrypted"},
+		"INI, a value in clear": {"settings.ini", "empty            = ", "empty = TOPSECRET", "database.empty: the value is not encrypted"},
+		"INI, twice sops":       {"settings.ini", "[empty]", "[sops]", "more than one section"},
+		"INI, that is none":     {"settings.ini", "[empty]", "TOPSECRET", "no INI file"},
+	} {
+		data := string(read(t, "testdata/files/"+c.file))
+		if !strings.Contains(data, c.from) {
+			t.Fatalf("%s: %s is not there", name, c.from)
+		}
+		_, encrypted, err := keys.Decrypt([]byte(strings.Replace(data, c.from, c.to, 1)), FormatOf(c.file))
+		if err == nil || !strings.Contains(err.Error(), c.want) || !encrypted || strings.Contains(err.Error(), "TOPSECRET") {
+			t.Errorf("%s: %v, want %s", name, err, c.want)
+		}
+	}
+	deep := strings.Replace(string(read(t, "testdata/files/vars.env")), "sops_version", "sops_v"+strings.Repeat("__map_v", 1<<19), 1)
+	if _, _, err := keys.Decrypt([]byte(deep), Dotenv); err == nil || !strings.Contains(err.Error(), "metadata") {
+		t.Errorf("deep metadata: %v", err)
 	}
 	long := append(bytes.Repeat([]byte("# long\n"), MaxSize/7), regex...)
 	if _, _, err := keys.Decrypt(long, YAML); err == nil || !strings.Contains(err.Error(), "bytes") {

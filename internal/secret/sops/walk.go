@@ -21,9 +21,10 @@ import (
 // to be, and sums up what authenticates them all.
 type walker struct {
 	key           []byte
-	encrypted     func(path []string) bool
+	rule          rule
 	onlyEncrypted bool // others do not count in the sum
 	hash          hash.Hash
+	levels        []level
 }
 
 // onlyEncryptedStart begins a sum that counts encrypted values only: the
@@ -34,123 +35,201 @@ var onlyEncryptedStart = []byte{
 }
 
 func newWalker(meta *metadata, key []byte) (*walker, error) {
-	encrypted, err := meta.rule()
+	rule, err := meta.rule()
 	if err != nil {
 		return nil, err
 	}
-	w := &walker{key: key, encrypted: encrypted, onlyEncrypted: meta.MACOnlyEncrypted, hash: sha512.New()}
+	w := &walker{key: key, rule: rule, onlyEncrypted: meta.MACOnlyEncrypted, hash: sha512.New()}
 	if w.onlyEncrypted {
 		w.hash.Write(onlyEncryptedStart)
 	}
 	return w, nil
 }
 
-func (w *walker) sum() string { return fmt.Sprintf("%X", w.hash.Sum(nil)) }
-
-// maxDepth bounds the nesting of a file.
-const maxDepth = 200
-
-func (w *walker) walk(n *yaml.Node, path []string, depth int) error {
-	if depth > maxDepth {
-		return fmt.Errorf("line %d: nested more than %d deep", n.Line, maxDepth)
-	}
-	switch n.Kind {
-	case yaml.DocumentNode:
-		w.comments(n, n, path)
-		for _, inner := range n.Content {
-			if err := w.walk(inner, path, depth+1); err != nil {
-				return err
-			}
-		}
-	case yaml.MappingNode:
-		n.Style = 0
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			key, value := n.Content[i], n.Content[i+1]
-			w.comments(key, key, path)
-			w.comments(value, key, path)
-			if key.Kind != yaml.ScalarNode || key.ShortTag() != "!!str" && key.ShortTag() != "!!merge" {
-				return fmt.Errorf("line %d: a key is no text", key.Line)
-			}
-			if err := w.walk(value, append(path[:len(path):len(path)], key.Value), depth+1); err != nil {
-				return err
-			}
-		}
-	case yaml.SequenceNode:
-		n.Style = 0
-		kept := n.Content[:0]
-		for _, item := range n.Content {
-			w.comments(item, item, path)
-			comment := item.Kind == yaml.ScalarNode && strings.HasSuffix(item.Value, ",type:comment]")
-			if err := w.walk(item, path, depth+1); err != nil {
-				return err
-			}
-			if !comment { // one that came from a format with comments
-				kept = append(kept, item)
-			}
-		}
-		n.Content = kept
-	case yaml.ScalarNode:
-		return w.scalar(n, path)
-	default:
-		return fmt.Errorf("line %d: an encrypted file cannot have aliases", n.Line)
+// verify reports an error if what was visited is not what was encrypted.
+func (w *walker) verify(meta *metadata) error {
+	mac, err := decryptValue(w.key, meta.MAC, meta.modified)
+	if err != nil || mac.text == "" || mac.text != fmt.Sprintf("%X", w.hash.Sum(nil)) {
+		return errors.New("the file is not what was encrypted: its message authentication code (sops.mac) does not match; it was edited without sops")
 	}
 	return nil
 }
 
-func (w *walker) scalar(n *yaml.Node, path []string) error {
-	if n.ShortTag() == "!!null" {
-		return nil
+// maxDepth bounds the nesting of a file.
+const maxDepth = 200
+
+// document visits a document of YAML. Its comments are about what is in it.
+func (w *walker) document(doc *yaml.Node) error {
+	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
+		return w.node(doc, nil, 0)
 	}
-	v := value{}
-	encrypted := w.encrypted(path)
-	if encrypted {
+	w.enter()
+	defer w.leave()
+	root, r := doc.Content[0], &remarks{}
+	w.remark(r, nil, doc.HeadComment, doc.LineComment, root.HeadComment, root.LineComment)
+	after := []string{root.FootComment, doc.FootComment}
+	uncomment(doc)
+	uncomment(root)
+	return w.inner(root, nil, 0, r, after...)
+}
+
+// node visits a mapping or a list with its comments.
+func (w *walker) node(n *yaml.Node, path []string, depth int) error {
+	w.enter()
+	defer w.leave()
+	r := &remarks{}
+	w.remark(r, path, n.HeadComment, n.LineComment)
+	after := n.FootComment
+	uncomment(n)
+	return w.inner(n, path, depth, r, after)
+}
+
+// inner visits what is in a mapping or a list. What r holds stands before it,
+// and after, behind it.
+func (w *walker) inner(n *yaml.Node, path []string, depth int, r *remarks, after ...string) error {
+	if depth > maxDepth {
+		return fmt.Errorf("line %d: nested more than %d deep", n.Line, maxDepth)
+	}
+	n.Style = 0
+	var last *yaml.Node
+	var err error
+	switch n.Kind {
+	case yaml.MappingNode:
+		last, err = w.mapping(n, path, depth, r)
+	case yaml.SequenceNode:
+		last, err = w.list(n, path, depth, r)
+	default:
+		err = fmt.Errorf("line %d: an encrypted file cannot have aliases", n.Line)
+	}
+	if err != nil {
+		return err
+	}
+	w.remark(r, path, after...)
+	if r.head = append(r.head, r.inline...); last != nil {
+		last.FootComment = r.takeHead()
+	} else {
+		n.HeadComment = r.takeHead()
+	}
+	return nil
+}
+
+// mapping visits entries and returns the last key.
+func (w *walker) mapping(n *yaml.Node, path []string, depth int, r *remarks) (last *yaml.Node, err error) {
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		if key.Kind != yaml.ScalarNode || key.ShortTag() != "!!str" && key.ShortTag() != "!!merge" {
+			return nil, fmt.Errorf("line %d: a key is no text", key.Line)
+		}
+		after := []string{key.FootComment}
+		w.remark(r, path, key.HeadComment, key.LineComment)
+		at := append(path[:len(path):len(path)], key.Value)
+		if value.Kind == yaml.ScalarNode {
+			after = []string{value.FootComment, key.FootComment}
+			w.remark(r, path, value.HeadComment)
+			w.inline(r, path, value.LineComment)
+			uncomment(value)
+			_, err = w.scalar(value, at)
+		} else {
+			err = w.node(value, at, depth+1)
+		}
+		if err != nil {
+			return nil, err
+		}
+		w.passed()
+		if uncomment(key); last == nil {
+			n.HeadComment = r.takeHead()
+		}
+		key.HeadComment, value.LineComment = r.takeHead(), r.takeInline()
+		w.remark(r, path, after...)
+		last = key
+	}
+	return last, nil
+}
+
+// list visits items and returns the last.
+func (w *walker) list(n *yaml.Node, path []string, depth int, r *remarks) (last *yaml.Node, err error) {
+	kept := n.Content[:0]
+	for _, item := range n.Content {
+		after := item.FootComment
+		w.remark(r, path, item.HeadComment)
+		w.inline(r, path, item.LineComment)
+		uncomment(item)
+		comment := false
+		if item.Kind == yaml.ScalarNode {
+			var v value
+			if v, err = w.scalar(item, path); v.comment {
+				r.head, comment = append(r.head, v.text), true
+			}
+		} else {
+			w.enter()
+			err = w.inner(item, path, depth+1, &remarks{})
+			w.leave()
+		}
+		if err != nil {
+			return nil, err
+		}
+		w.passed()
+		if !comment {
+			if last == nil {
+				n.HeadComment = r.takeHead()
+			}
+			item.HeadComment = strings.Trim(r.takeHead()+"\n"+item.HeadComment, "\n")
+			item.LineComment = r.takeInline()
+			last = item
+			kept = append(kept, item)
+		}
+		w.remark(r, path, after)
+	}
+	n.Content = kept
+	return last, nil
+}
+
+func (w *walker) scalar(n *yaml.Node, path []string) (v value, err error) {
+	if n.ShortTag() == "!!null" {
+		return value{}, nil
+	}
+	if w.encrypted(path, false) {
 		if n.ShortTag() != "!!str" {
-			return fmt.Errorf("line %d: %s is not encrypted, and should be", n.Line, strings.Join(path, "."))
+			return value{}, fmt.Errorf("line %d: %s is not encrypted, and should be", n.Line, strings.Join(path, "."))
 		}
-		var err error
-		if v, err = decryptValue(w.key, n.Value, strings.Join(path, ":")+":"); err != nil {
-			return fmt.Errorf("line %d: %s: %w", n.Line, strings.Join(path, "."), err)
-		}
+		v, err = w.text(n.Value, path)
 	} else {
 		if err := n.Decode(&v.any); err != nil {
-			return fmt.Errorf("line %d: %s cannot be read", n.Line, strings.Join(path, "."))
+			return value{}, fmt.Errorf("line %d: %s cannot be read", n.Line, strings.Join(path, "."))
 		}
-		if err := v.spell(); err != nil {
-			return fmt.Errorf("line %d: %s: %w", n.Line, strings.Join(path, "."), err)
+		if err = v.spell(); err == nil && !w.onlyEncrypted {
+			w.hash.Write([]byte(v.text))
+		}
+	}
+	if err != nil {
+		return value{}, fmt.Errorf("line %d: %s: %w", n.Line, strings.Join(path, "."), err)
+	}
+	plain := yaml.Node{}
+	if err := plain.Encode(v.any); err != nil {
+		return value{}, fmt.Errorf("line %d: %s cannot be written", n.Line, strings.Join(path, "."))
+	}
+	n.Tag, n.Value, n.Style = plain.Tag, plain.Value, plain.Style
+	return v, nil
+}
+
+// text visits a value that is text, as all are in some formats.
+func (w *walker) text(text string, path []string) (value, error) {
+	v := value{any: text, text: text}
+	encrypted := w.encrypted(path, false)
+	if encrypted {
+		var err error
+		if v, err = decryptValue(w.key, text, where(path)); err != nil {
+			return value{}, err
 		}
 	}
 	if (encrypted || !w.onlyEncrypted) && !v.comment {
 		w.hash.Write([]byte(v.text))
 	}
-	plain := yaml.Node{}
-	if err := plain.Encode(v.any); err != nil {
-		return fmt.Errorf("line %d: %s cannot be written", n.Line, strings.Join(path, "."))
-	}
-	n.Tag, n.Value, n.Style = plain.Tag, plain.Value, plain.Style
-	return nil
+	return v, nil
 }
 
-// comments decrypts the comments of a node, which count in no sum. What stood
-// at the end of a line then stands before it, as sops has it: above the entry
-// that begins with head.
-func (w *walker) comments(n, head *yaml.Node, path []string) {
-	for _, c := range []*string{&n.HeadComment, &n.LineComment, &n.FootComment} {
-		if !strings.Contains(*c, "ENC[") {
-			continue
-		}
-		lines, opened := strings.Split(*c, "\n"), false
-		for i, line := range lines {
-			if v, err := decryptValue(w.key, strings.TrimPrefix(line, "#"), strings.Join(path, ":")+":"); err == nil {
-				lines[i], opened = "#"+v.text, true
-			}
-		}
-		*c = strings.Join(lines, "\n")
-		if opened && c == &n.LineComment {
-			head.HeadComment = strings.TrimPrefix(head.HeadComment+"\n"+*c, "\n")
-			*c = ""
-		}
-	}
-}
+// where is a path as it is authenticated with what stands there.
+func where(path []string) string { return strings.Join(path, ":") + ":" }
 
 // value is a plain value and the text that authenticates it.
 type value struct {
@@ -187,8 +266,8 @@ var encryptedValue = regexp.MustCompile(`^ENC\[AES256_GCM,data:(.+),iv:(.+),tag:
 
 var errForged = errors.New("the value cannot be decrypted: it, or the place that it is in, was changed without sops")
 
-// decryptValue opens one value; where authenticates the place that it is in.
-func decryptValue(key []byte, text, where string) (value, error) {
+// decryptValue opens one value; place is authenticated with it.
+func decryptValue(key []byte, text, place string) (value, error) {
 	if text == "" {
 		return value{any: ""}, nil
 	}
@@ -212,7 +291,7 @@ func decryptValue(key []byte, text, where string) (value, error) {
 	if err != nil {
 		return value{}, errForged
 	}
-	plain, err := gcm.Open(nil, parts[1], slices.Concat(parts[0], parts[2]), []byte(where))
+	plain, err := gcm.Open(nil, parts[1], slices.Concat(parts[0], parts[2]), []byte(place))
 	if err != nil {
 		return value{}, errForged
 	}

@@ -1,9 +1,15 @@
 package argo
 
-import "plumb.dev/plumb/internal/app"
+import (
+	"slices"
+	"sync"
 
-// kindOrder is the order within a wave; kinds that are not listed come last.
-func kindOrder() []string {
+	"plumb.dev/plumb/internal/app"
+)
+
+// kindOrder is the order within a wave; kinds that are not listed come last. All
+// apps share it: it must not be changed.
+var kindOrder = sync.OnceValue(func() []string {
 	return []string{
 		"Namespace", "NetworkPolicy", "ResourceQuota", "LimitRange", "PodSecurityPolicy", "PodDisruptionBudget",
 		"ServiceAccount", "Secret", "SecretList", "ConfigMap", "StorageClass", "PersistentVolume",
@@ -12,7 +18,7 @@ func kindOrder() []string {
 		"ReplicationController", "ReplicaSet", "Deployment", "HorizontalPodAutoscaler", "StatefulSet", "Job",
 		"CronJob", "IngressClass", "Ingress", "APIService",
 	}
-}
+})
 
 // Strip is the metadata that taking an object over removes: what kubectl and
 // Flux left there, which they would go by if they saw it again.
@@ -26,8 +32,9 @@ func Strip() []string {
 // switches are the annotations on delivered objects that change how they are
 // treated. Where confirmation is asked for, which this version cannot take, the
 // object is kept. Hooks are not run by this version and, above all, not applied
-// as if they were ordinary objects.
-func switches() []app.Switch {
+// as if they were ordinary objects. All apps share them: they must not be
+// changed.
+var switches = sync.OnceValue(func() []app.Switch {
 	var out []app.Switch
 	add := func(key string, effect app.Effect, values ...string) {
 		for _, v := range values {
@@ -48,5 +55,5 @@ func switches() []app.Switch {
 	add(annotationHelmHook, app.EffectIgnore,
 		"pre-install", "pre-upgrade", "post-install", "post-upgrade", "pre-delete", "post-delete",
 		"pre-rollback", "post-rollback", "test", "test-success", "test-failure")
-	return out
-}
+	return slices.Clip(out)
+})

@@ -10,7 +10,11 @@
 // the other dialects; times come in with the reports.
 package flux
 
-import "plumb.dev/plumb/internal/app"
+import (
+	"sync"
+
+	"plumb.dev/plumb/internal/app"
+)
 
 // API groups and kinds.
 const (
@@ -61,8 +65,9 @@ func strip() []string {
 	}
 }
 
-// switches are the annotations, or labels, on delivered objects.
-func switches() []app.Switch {
+// switches are the annotations, or labels, on delivered objects. All apps share
+// them: they must not be changed.
+var switches = sync.OnceValue(func() []app.Switch {
 	on := func(key, value string, effect app.Effect) app.Switch {
 		return app.Switch{Key: KustomizeGroup + "/" + key, Value: value, Label: true, Effect: effect}
 	}
@@ -74,11 +79,11 @@ func switches() []app.Switch {
 		on("ssa", "Ignore", app.EffectIgnore),
 		on("force", "enabled", app.EffectForce),
 	}
-}
+})
 
 // order is the order in which kinds are applied; deletion goes the other way
-// round.
-func order() app.Order {
+// round. All apps share it: it must not be changed.
+var order = sync.OnceValue(func() app.Order {
 	return app.Order{
 		First: []string{
 			"CustomResourceDefinition", "Namespace", "ClusterRole",
@@ -94,7 +99,7 @@ func order() app.Order {
 			{"ClusterClass", "RuntimeClass", "PriorityClass", "StorageClass", "VolumeSnapshotClass", "IngressClass", "GatewayClass"},
 		},
 	}
-}
+})
 
 // Keys are the labels and annotations on delivered objects that marks and
 // switches look at.

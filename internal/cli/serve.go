@@ -23,7 +23,6 @@ import (
 	"plumb.dev/plumb/internal/resident"
 	"plumb.dev/plumb/internal/sandbox/child"
 	"plumb.dev/plumb/internal/server"
-	"plumb.dev/plumb/internal/source/webhook"
 	"plumb.dev/plumb/internal/up"
 )
 
@@ -131,7 +130,7 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 	if err := checkRenderWorkers(opts.renderWorkers); err != nil {
 		return err
 	}
-	secrets, err := webhookSecrets(opts.secrets)
+	secrets, err := openHookSecrets(opts.secrets, log)
 	if err != nil {
 		return err
 	}
@@ -150,7 +149,7 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 		program = p.env.Program()
 	}
 	err = server.Run(ctx, server.Options{
-		Config: config, Dir: cache, Listen: opts.listen, Secrets: secrets,
+		Config: config, Dir: cache, Listen: opts.listen, Secrets: secrets.now,
 		NoArtifacts: !opts.artifacts, ArtifactAddress: opts.artifactAddress,
 		LocalSources: opts.localRepositories, RemoteBases: opts.rules.remoteBases, LenientVariables: opts.rules.lenientVariables, Tenancy: opts.rules.tenancy, ControlNamespace: opts.rules.argoNamespace,
 		ReplicaID: opts.replicaID, LeaseNamespace: opts.leaseNamespace,
@@ -240,44 +239,4 @@ func (p *program) serverCache(dir string) (path string, done func(), err error) 
 			hint("end that engine, or name another directory with --cache")
 	}
 	return dir, unlock, nil
-}
-
-// webhookSecrets reads a directory as a mounted Secret gives it: a file for
-// each kind of server, each line a secret.
-func webhookSecrets(dir string) (webhook.Secrets, error) {
-	var s webhook.Secrets
-	if dir == "" {
-		return s, nil
-	}
-	files := map[string]*[]string{
-		"github": &s.GitHub, "gitlab": &s.GitLab, "gitea": &s.Gitea, "bitbucket": &s.Bitbucket, "generic": &s.Generic,
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return s, fail(ExitOther, "webhook secrets: %w", err).hint("--webhook-secrets is a directory, such as a mounted Secret")
-	}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") {
-			continue // how Kubernetes mounts
-		}
-		list, ok := files[e.Name()]
-		if !ok {
-			return s, usage("webhook secrets: there is no kind of server %q, in %s", e.Name(), dir).
-				hint("the files are called github, gitlab, gitea, bitbucket and generic")
-		}
-		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
-		if err != nil {
-			return s, fail(ExitOther, "webhook secrets: %w", err)
-		}
-		for line := range strings.Lines(string(data)) {
-			if line = strings.TrimSpace(line); line != "" {
-				*list = append(*list, line)
-			}
-		}
-		if len(*list) == 0 {
-			// Taken for no secret, it would let everyone in.
-			return s, fail(ExitOther, "webhook secrets: %s is empty", filepath.Join(dir, e.Name())).hint("write the secret to it, or remove it")
-		}
-	}
-	return s, nil
 }

@@ -3,45 +3,12 @@ package cli
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
 
 	"k8s.io/client-go/rest"
-
-	"plumb.dev/plumb/internal/source/webhook"
 )
-
-// secretsDir makes a directory as a Secret is mounted.
-func secretsDir(t *testing.T, files map[string]string) string {
-	t.Helper()
-	dir := t.TempDir()
-	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
-func TestWebhookSecrets(t *testing.T) {
-	got, err := webhookSecrets(secretsDir(t, map[string]string{"github": "new\nold\n\n", "generic": " spaced \n", "..data": "x"}))
-	want := webhook.Secrets{GitHub: []string{"new", "old"}, Generic: []string{"spaced"}}
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("got %d of GitHub, %d generic (%v)", len(got.GitHub), len(got.Generic), err)
-	}
-	for name, test := range map[string]struct{ dir, want string }{
-		"empty":     {secretsDir(t, map[string]string{"gitlab": "\n"}), "gitlab is empty"},
-		"unknown":   {secretsDir(t, map[string]string{"github.txt": "x"}), `there is no kind of server "github.txt"`},
-		"not there": {"/nowhere", "no such file"},
-	} {
-		if _, err := webhookSecrets(test.dir); err == nil || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("%s: error is %v, want one with %q", name, err, test.want)
-		}
-	}
-}
 
 func TestServeRefuses(t *testing.T) {
 	env := Environment{CacheDir: t.TempDir()}

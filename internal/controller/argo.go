@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"maps"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -85,10 +83,7 @@ func (c *Controller) decodeApplication(u *unstructured.Unstructured) (app.Spec, 
 		return argo.PermitsObject(u, project, dest, ref, namespaced)
 	}
 	if src.URL != "" {
-		c.mu.Lock()
-		secrets := slices.Collect(maps.Values(c.secrets))
-		c.mu.Unlock()
-		src.Auth = argo.Credentials(secrets, src.URL)
+		src.Auth = c.credentials(src.URL)
 		src.ID = app.SourceID{Name: sourceName(src)}
 		spec.Source = src.ID
 	}
@@ -181,15 +176,15 @@ func (c *Controller) redecode() {
 	c.feeding.Lock()
 	defer c.feeding.Unlock()
 	c.mu.Lock()
-	var all []*unstructured.Unstructured
+	var all []*kept
 	for key, k := range c.latest {
 		if key.resource == applicationResource {
-			all = append(all, k.open())
+			all = append(all, k)
 		}
 	}
 	c.mu.Unlock()
-	for _, u := range all {
-		c.tell(u)
+	for _, k := range all {
+		c.tell(k.open())
 	}
 }
 
@@ -213,9 +208,13 @@ func (c *Controller) setSecret(u *unstructured.Unstructured) {
 		c.log.Warn("Secret cannot be read", "secret", u.GetName())
 		return
 	}
-	c.noteSecret(&secret)
-	c.tellClusters()
-	c.redecode()
+	changed, cluster := c.noteSecret(&secret)
+	if cluster {
+		c.tellClusters()
+	}
+	if changed {
+		c.redecode()
+	}
 }
 
 // tellClusters tells the engine of the clusters that are registered now, and
@@ -250,10 +249,13 @@ func (c *Controller) removedSecret(u *unstructured.Unstructured) {
 		return
 	}
 	c.mu.Lock()
+	old := c.secrets[u.GetName()]
 	delete(c.secrets, u.GetName())
-	c.readClusters()
+	cluster := c.readSecret(old, argo.SecretData{})
 	c.mu.Unlock()
-	c.tellClusters()
+	if cluster {
+		c.tellClusters()
+	}
 	c.redecode()
 }
 

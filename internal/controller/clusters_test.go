@@ -109,6 +109,11 @@ func TestClusterSecretsAreTold(t *testing.T) {
 	if _, ok := e.cluster("https://one"); !ok || at() != "https://one" {
 		t.Errorf("it goes to %q", at())
 	}
+	e.RemoveApp(id)
+	c.setSecret(first.DeepCopy()) // as a list that is read anew tells of it
+	if at() != "" {
+		t.Error("a Secret that is as it was has Applications decoded anew")
+	}
 	c.setSecret(decode(t, secret("a", two))[0])
 	if _, ok := e.cluster("https://one"); ok || at() != "https://two" {
 		t.Errorf("with another server it goes to %q, and the first is known: %t", at(), ok)

@@ -96,9 +96,13 @@ type Controller struct {
 	readers map[app.SourceID]map[app.ID]bool // apps of this replica that a source is kept for
 	inline  map[app.ID]app.SourceID
 	secrets map[string]argo.SecretData
-	heeded  map[resourceKey]heededSecrets
-	spared  map[types.UID]bool              // of resources that are being deleted: what they delivered stays
-	charts  map[app.ID]map[resourceKey]bool // HelmCharts by the HelmRelease they are kept for
+	// registered are the clusters of each Secret, and repositories the
+	// credentials of all; nil if they are to be found out again.
+	registered   map[string][]argo.Cluster
+	repositories *argo.Repositories
+	heeded       map[resourceKey]heededSecrets
+	spared       map[types.UID]bool              // of resources that are being deleted: what they delivered stays
+	charts       map[app.ID]map[resourceKey]bool // HelmCharts by the HelmRelease they are kept for
 	// clusters are those that secrets register; told the ones that the engine
 	// knows of.
 	clusters    []argo.Cluster
@@ -151,7 +155,7 @@ func New(opts Options) (*Controller, error) {
 		argo: argo.Options{ControlNamespace: opts.ControlNamespace}, inPlaceOf: newStandIn(),
 		latest:  map[resourceKey]*kept{},
 		readers: map[app.SourceID]map[app.ID]bool{}, inline: map[app.ID]app.SourceID{},
-		secrets: map[string]argo.SecretData{}, heeded: map[resourceKey]heededSecrets{}, charts: map[app.ID]map[resourceKey]bool{}, told: map[string]bool{}, asides: make(chan struct{}, 8),
+		secrets: map[string]argo.SecretData{}, registered: map[string][]argo.Cluster{}, heeded: map[resourceKey]heededSecrets{}, charts: map[app.ID]map[resourceKey]bool{}, told: map[string]bool{}, asides: make(chan struct{}, 8),
 	}
 	c.kubeconfigs = newKubeconfigs(c)
 	return c, nil
@@ -250,8 +254,14 @@ func (c *Controller) handler(w watch) cache.ResourceEventHandler {
 		w.set(u)
 	}
 	return cache.ResourceEventHandlerFuncs{
-		AddFunc:    set,
-		UpdateFunc: func(_, o any) { set(o) },
+		AddFunc: set,
+		UpdateFunc: func(before, o any) {
+			// A list that is read anew, because the history of a watch has
+			// expired, tells of everything.
+			if was, now := before.(*kept), o.(*kept); was.UID != now.UID || was.ResourceVersion != now.ResourceVersion {
+				set(o)
+			}
+		},
 		DeleteFunc: func(o any) {
 			if last, ok := o.(cache.DeletedFinalStateUnknown); ok {
 				o = last.Obj

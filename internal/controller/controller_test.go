@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	"plumb.dev/plumb/api"
 	"plumb.dev/plumb/internal/app"
@@ -254,6 +255,35 @@ func TestTheNewestVersionWins(t *testing.T) {
 	id := app.ID{Kind: flux.KindKustomization, Namespace: namespace, Name: "shop"}
 	if got := e.apps[id].Render.Path; got != "./newer" {
 		t.Errorf("the path is %q", got)
+	}
+}
+
+// When the history of a watch has expired all is listed again: what is as it was
+// costs nothing.
+func TestARelistTellsOfChangesAlone(t *testing.T) {
+	c, _, namespace := newController(t)
+	version := func(uid, version string) *kept {
+		u := decode(t, kustomization)[0]
+		u.SetNamespace(namespace)
+		u.SetUID(types.UID(uid))
+		u.SetResourceVersion(version)
+		k, err := keptOf(u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	told := 0
+	h := c.handler(watch{resource: kustomizationResource, set: func(*unstructured.Unstructured) { told++ }})
+	h.OnAdd(version("a", "1"), true)
+	h.OnUpdate(version("a", "1"), version("a", "1"))
+	if told != 1 {
+		t.Errorf("told %d times of one version", told)
+	}
+	h.OnUpdate(version("a", "1"), version("a", "2"))
+	h.OnUpdate(version("a", "2"), version("b", "2"))
+	if told != 3 {
+		t.Errorf("told %d times of three", told)
 	}
 }
 

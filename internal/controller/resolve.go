@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -159,16 +160,46 @@ func (c *Controller) resolveApplication(ctx context.Context, id app.ID) (app.Spe
 	return spec, src, nil
 }
 
-func (c *Controller) noteSecret(s *corev1.Secret) {
+// noteSecret takes in a Secret. It reports whether it is another than before,
+// and whether that concerns clusters.
+func (c *Controller) noteSecret(s *corev1.Secret) (changed, cluster bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.secrets[s.Name] = argo.SecretData{Name: s.Name, Labels: s.Labels, Annotations: s.Annotations, Data: s.Data}
-	c.readClusters()
+	now := argo.SecretData{Name: s.Name, Labels: s.Labels, Annotations: s.Annotations, Data: s.Data}
+	old, known := c.secrets[s.Name]
+	if known && reflect.DeepEqual(old, now) {
+		return false, false
+	}
+	c.secrets[s.Name] = now
+	return true, c.readSecret(old, now)
 }
 
-// readClusters finds the clusters among the Secrets. The caller holds c.mu.
-func (c *Controller) readClusters() {
-	c.clusters = argo.Clusters(slices.Collect(maps.Values(c.secrets)))
+// readSecret finds out what follows from a Secret that was, is, or was and is
+// another now. It reports whether that concerns clusters. The caller holds c.mu.
+func (c *Controller) readSecret(old, now argo.SecretData) (cluster bool) {
+	c.repositories = nil
+	if !old.IsCluster() && !now.IsCluster() {
+		return false
+	}
+	delete(c.registered, old.Name)
+	if found := argo.Clusters([]argo.SecretData{now}); len(found) > 0 {
+		c.registered[now.Name] = found
+	}
+	c.clusters = nil
+	for _, name := range slices.Sorted(maps.Keys(c.registered)) {
+		c.clusters = append(c.clusters, c.registered[name]...)
+	}
+	return true
+}
+
+// credentials are those of a repository.
+func (c *Controller) credentials(repoURL string) app.Credentials {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.repositories == nil {
+		c.repositories = argo.NewRepositories(slices.Collect(maps.Values(c.secrets)))
+	}
+	return c.repositories.Credentials(repoURL)
 }
 
 // controlNamespace is where projects and the Secrets of repositories and

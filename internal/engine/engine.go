@@ -179,11 +179,11 @@ type state struct {
 	released bool         // removed, because another process delivers it
 	answered *app.Request // the last request that was answered
 	applied  app.Revision
-	last     *app.Report // the last finished one
-	told     string      // commit that the last report which was published names
-	run      *run        // nil if none
-	ran      bool        // at least once, in this process
-	records  records // with what a run that did not finish wrote
+	last     *app.Report         // the last finished one
+	told     string              // commit that the last report which was published names
+	run      *run                // nil if none
+	ran      bool                // at least once, in this process
+	records  records             // with what a run that did not finish wrote
 	writing  map[object.Ref]bool // being written right now
 	health   map[object.Ref]seenHealth
 	exprs    *expr.Health // of the spec whose hash is exprsOf

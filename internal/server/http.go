@@ -45,7 +45,11 @@ func handler(eng *engine.Engine, ctl *controller.Controller, cl *cluster.Cluster
 		fmt.Fprintln(w, "ok")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	mux.Handle("POST /hooks/push", webhook.Handler(func() webhook.Secrets { return opts.Secrets }, func(p webhook.Push) {
+	secrets := opts.Secrets
+	if secrets == nil {
+		secrets = func() webhook.Secrets { return webhook.Secrets{} }
+	}
+	mux.Handle("POST /hooks/push", webhook.Handler(secrets, func(p webhook.Push) {
 		eng.Pushed(p.URLs...)
 		member.Pushed(p.URLs...)
 	}))

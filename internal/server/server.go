@@ -50,8 +50,8 @@ type Options struct {
 	// http://plumb.plumb-system.svc.cluster.local.; "" means the address that is
 	// listened at.
 	ArtifactAddress string
-	// Secrets verify webhooks.
-	Secrets webhook.Secrets
+	// Secrets verify webhooks; they are asked for with each. Nil: there are none.
+	Secrets func() webhook.Secrets
 	// LocalSources permits repositories that are directories of this machine.
 	LocalSources bool
 	// RemoteBases permits kustomizations that build on other repositories,

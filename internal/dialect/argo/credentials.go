@@ -12,7 +12,7 @@ import (
 // credentials, and says of which sort.
 const LabelSecretType = "argocd.argoproj.io/secret-type"
 
-// SecretData is what Credentials and Clusters read of a Secret.
+// SecretData is what NewRepositories and Clusters read of a Secret.
 type SecretData struct {
 	Name        string
 	Labels      map[string]string
@@ -20,30 +20,47 @@ type SecretData struct {
 	Data        map[string][]byte
 }
 
-// Credentials finds the credentials for a repository: a repository Secret with
-// this very URL, else the repo-creds Secret with the longest prefix of it; the
-// fields of the first that are empty are taken from the second. Without either
-// the repository is opened anonymously. What cannot be used, such as
-// a GitHub App, is told by the Err of the result.
-func Credentials(secrets []SecretData, repoURL string) app.Credentials {
-	var exact, prefix *SecretData
+// Repositories are the Secrets that hold credentials of repositories, so that
+// those for one repository are found without looking at all.
+type Repositories struct {
+	exact     map[string]SecretData // by normalRepo of the URL
+	templates []SecretData          // the longest URL first
+}
+
+// NewRepositories takes Secrets of all sorts.
+func NewRepositories(secrets []SecretData) *Repositories {
+	r := &Repositories{exact: map[string]SecretData{}}
 	byName := slices.SortedFunc(slices.Values(secrets), func(x, y SecretData) int { return strings.Compare(x.Name, y.Name) })
-	repo := normalRepo(repoURL)
-	for i, s := range byName {
-		at := strings.TrimSpace(string(s.Data["url"]))
+	for _, s := range byName {
+		at := s.text("url")
 		if kind := s.text("type"); kind != "" && kind != "git" || at == "" {
 			continue
 		}
 		switch s.Labels[LabelSecretType] {
 		case "repository":
-			if exact == nil && normalRepo(at) == repo {
-				exact = &byName[i]
+			if _, taken := r.exact[normalRepo(at)]; !taken {
+				r.exact[normalRepo(at)] = s
 			}
 		case "repo-creds":
-			if hasURLPrefix(repoURL, at) && (prefix == nil || len(at) > len(prefix.text("url"))) {
-				prefix = &byName[i]
-			}
+			r.templates = append(r.templates, s)
 		}
+	}
+	slices.SortStableFunc(r.templates, func(x, y SecretData) int { return len(y.text("url")) - len(x.text("url")) })
+	return r
+}
+
+// Credentials finds the credentials for a repository: a repository Secret with
+// this very URL, else the repo-creds Secret with the longest prefix of it; the
+// fields of the first that are empty are taken from the second. Without either
+// the repository is opened anonymously. What cannot be used, such as
+// a GitHub App, is told by the Err of the result.
+func (r *Repositories) Credentials(repoURL string) app.Credentials {
+	var exact, prefix *SecretData
+	if s, ok := r.exact[normalRepo(repoURL)]; ok {
+		exact = &s
+	}
+	if i := slices.IndexFunc(r.templates, func(s SecretData) bool { return hasURLPrefix(repoURL, s.text("url")) }); i >= 0 {
+		prefix = &r.templates[i]
 	}
 	switch {
 	case exact == nil && prefix == nil:

@@ -25,6 +25,7 @@ func TestCredentials(t *testing.T) {
 		secret("g", "repo-creds", "url", "https://app.example.org/", "githubAppID", "1", "githubAppPrivateKey", "KEY"),
 		secret("h", "cluster", "url", "https://cluster.example.org", "username", "no"),
 	}
+	repositories := NewRepositories(secrets)
 	for url, want := range map[string]string{
 		"https://github.com/org/exact":          "exact",
 		"https://GitHub.com/org/exact.git":      "exact",
@@ -37,21 +38,39 @@ func TestCredentials(t *testing.T) {
 		"https://cluster.example.org":           "",
 		"https://nowhere.example.org/org/exact": "",
 	} {
-		if got := Credentials(secrets, url); got.Username != want || got.Err != nil {
+		if got := repositories.Credentials(url); got.Username != want || got.Err != nil {
 			t.Errorf("%s: user %q, %v; want %q", url, got.Username, got.Err, want)
 		}
 	}
-	if !Credentials(secrets, "https://github.com/org/named").InsecureHost {
+	if !repositories.Credentials("https://github.com/org/named").InsecureHost {
 		t.Error("insecure of the named repository is lost")
 	}
-	if got := Credentials(secrets, "git@git.example.org:shop.git"); string(got.SSHKey) != "KEY" {
+	if got := repositories.Credentials("git@git.example.org:shop.git"); string(got.SSHKey) != "KEY" {
 		t.Errorf("no key for the scp-like URL: %v", got)
 	}
-	got := Credentials(secrets, "https://app.example.org/x")
+	got := repositories.Credentials("https://app.example.org/x")
 	if got.Err == nil || !strings.Contains(got.Err.Error(), "githubApp") {
 		t.Errorf("a GitHub App: %v", got.Err)
 	}
-	if text := fmt.Sprintf("%v %+v %v", Credentials(secrets, "https://github.com/org/exact"), got, got.Err); strings.Contains(text, "KEY") || strings.Contains(text, "exact") {
+	if text := fmt.Sprintf("%v %+v %v", repositories.Credentials("https://github.com/org/exact"), got, got.Err); strings.Contains(text, "KEY") || strings.Contains(text, "exact") {
 		t.Errorf("secrets are shown: %s", text)
+	}
+}
+
+// BenchmarkCredentials is one Application's repository among many Secrets.
+func BenchmarkCredentials(b *testing.B) {
+	for _, n := range []int{10, 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			var secrets []SecretData
+			for i := range n {
+				secrets = append(secrets, secret(fmt.Sprint(i), "repository", "url", fmt.Sprintf("https://example.org/team/%d", i), "username", fmt.Sprint(i), "password", "p"))
+			}
+			repositories := NewRepositories(secrets)
+			for b.Loop() {
+				if got := repositories.Credentials("https://example.org/team/7.git"); got.Username != "7" {
+					b.Fatal(got)
+				}
+			}
+		})
 	}
 }

@@ -45,7 +45,7 @@ func parse(text string, variables ...string) (expression, error) {
 	}
 	ast, issues := read(text)
 	if issues.Err() != nil {
-		return expression{}, fmt.Errorf("failed to parse the CEL expression '%s': %s", text, strings.TrimSpace(issues.String()))
+		return expression{}, fmt.Errorf("failed to parse the CEL expression '%s': %s", text, start(strings.TrimSpace(issues.String())))
 	}
 	if given := ast.OutputType(); len(variables) > 0 && given != cel.BoolType {
 		return expression{}, fmt.Errorf("the CEL expression '%s' gives %s, not a boolean", text, given)
@@ -55,6 +55,17 @@ func parse(text string, variables ...string) (expression, error) {
 		return expression{}, fmt.Errorf("failed to parse the CEL expression '%s': %w", text, err)
 	}
 	return expression{program}, nil
+}
+
+// maxIssues bounds what is told of an expression that cannot be parsed, in
+// bytes: for each issue the parser repeats a whole line.
+const maxIssues = 4 << 10
+
+func start(issues string) string {
+	if len(issues) <= maxIssues {
+		return issues
+	}
+	return strings.ToValidUTF8(issues[:maxIssues], "") + "…"
 }
 
 var errNoBoolean = errors.New("the expression gives no boolean")

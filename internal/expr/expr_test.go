@@ -126,6 +126,10 @@ func TestReady(t *testing.T) {
 			t.Errorf("%s: %v, want %s", text, err, want)
 		}
 	}
+	long := "a" + strings.Repeat(" || a", 500) // each of which is an issue, with the line
+	if _, err := ParseReady(long); err == nil || !strings.Contains(err.Error(), "undeclared reference to 'a'") || len(err.Error()) > len(long)+maxIssues+100 {
+		t.Errorf("%d bytes of %v", len(err.Error()), err)
+	}
 }
 
 // FuzzParse: no expression makes it panic or run on.

@@ -44,6 +44,13 @@ func testReconcile(t *testing.T, w *world, c *client) {
 ✔ Kustomization annotated
 ◎ waiting for Kustomization reconciliation
 ✔ applied revision `+w.packed)
+	stored := w.run("get", "bucket", "store", "-n", "flux-system", "-o", "jsonpath={.status.artifact.revision}")
+	if err := c.reconcile(kustomization(), "stored", reconcileOptions{withSource: true}); err != nil {
+		t.Error(err)
+	}
+	if got := c.printed(); !strings.HasPrefix(got, "► annotating Bucket store in flux-system namespace\n") || !strings.HasSuffix(got, "✔ applied revision "+stored+"\n") {
+		t.Errorf("printed\n%s", got)
+	}
 	shop := c.in("shop")
 	for release, source := range map[string]string{"db": "GitRepository fleet", "queue": "HelmRepository charts"} {
 		if err := shop.reconcile(helmRelease(), release, reconcileOptions{withSource: true}); err != nil {
@@ -64,6 +71,9 @@ func testReconcile(t *testing.T, w *world, c *client) {
 	}
 	is(t, c.printed(), "✔ reconciliation not supported by the object")
 	for _, s := range w.subjects() {
+		if s.kind.passive {
+			continue
+		}
 		at := c.in(s.namespace)
 		for range 2 { // the second time there is nothing to do, and still an answer
 			if err := at.reconcile(s.kind, s.name, reconcileOptions{}); err != nil {
@@ -80,6 +90,9 @@ func testReconcile(t *testing.T, w *world, c *client) {
 
 func testSuspend(t *testing.T, w *world, c *client) {
 	for _, s := range w.subjects() {
+		if s.kind.passive {
+			continue
+		}
 		at := c.in(s.namespace)
 		watching := make(chan error, 1)
 		watcher := at.in(s.namespace)
@@ -193,7 +206,7 @@ spec: {url: "https://example.org:port/", interval: 1h}
 	}
 	c.stats()
 	lines := strings.Split(regexp.MustCompile(`(?m)\t[^\t]+$`).ReplaceAllString(strings.TrimSpace(c.printed()), ""), "\n")
-	for _, want := range []string{"RECONCILERS\tRUNNING\tFAILING\tSUSPENDED", "GitRepository\t3\t2\t0", "Kustomization\t4\t1\t0"} {
+	for _, want := range []string{"RECONCILERS\tRUNNING\tFAILING\tSUSPENDED", "GitRepository\t3\t2\t0", "Kustomization\t6\t1\t0", "Bucket\t1\t0\t0", "ExternalArtifact\t1\t0\t0"} {
 		if !slices.Contains(lines, want) || len(lines) != 1+len(kinds()) {
 			t.Errorf("no %q in\n%s", want, strings.Join(lines, "\n"))
 		}

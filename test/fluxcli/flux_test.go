@@ -6,7 +6,10 @@ package fluxcli
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -37,6 +40,8 @@ type world struct {
 	oci     string // host of the registry
 	packed  string // revision of what is in it
 	charts  string // address of the Helm repository
+	store   *sandboxtest.S3
+	given   string // revision of the ExternalArtifact
 	log     string // file with the engine's log
 	http    string // address of the engine
 	flux    *client
@@ -172,6 +177,31 @@ apiVersion: kustomize.toolkit.fluxcd.io/v1
 kind: Kustomization
 metadata: {name: packed, namespace: flux-system}
 spec: {interval: 1h, path: ./, prune: true, dependsOn: [{name: apps}], sourceRef: {kind: OCIRepository, name: packed}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: store, namespace: flux-system}
+stringData: {accesskey: "%[5]s", secretkey: "%[6]s"}
+---
+apiVersion: source.toolkit.fluxcd.io/v1
+kind: Bucket
+metadata: {name: store, namespace: flux-system}
+spec: {bucketName: store, endpoint: "%[4]s", insecure: true, interval: 1h, secretRef: {name: store}}
+---
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: stored, namespace: flux-system}
+spec: {interval: 1h, path: ./, prune: true, dependsOn: [{name: apps}], sourceRef: {kind: Bucket, name: store}}
+---
+apiVersion: source.toolkit.fluxcd.io/v1
+kind: ExternalArtifact
+metadata: {name: given, namespace: flux-system}
+spec: {sourceRef: {apiVersion: example.org/v1, kind: Maker, name: given}}
+---
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: given, namespace: flux-system}
+spec: {interval: 1h, path: ./, prune: true, dependsOn: [{name: apps}], sourceRef: {kind: ExternalArtifact, name: given}}
 `
 
 // begin brings it all up. The test is over when it fails.
@@ -192,6 +222,13 @@ func begin(t *testing.T) *world {
 	w.repo.Push("one")
 	w.pack()
 	w.publish()
+	w.store = sandboxtest.S3Store(t)
+	if err := w.store.Make(t.Context(), "store"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.store.Put(t.Context(), "store", "cm.yaml", []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: stored, namespace: shop}\n")); err != nil {
+		t.Fatal(err)
+	}
 	w.serve(filepath.Join(dir, "cache"))
 	return w
 }
@@ -238,6 +275,29 @@ func (w *world) publish() {
 		w.t.Fatal(err)
 	}
 	w.charts = server.URL
+}
+
+// give does what a controller does that makes artifacts: it serves one and tells
+// of it in the status of the ExternalArtifact.
+func (w *world) give() {
+	w.t.Helper()
+	data, err := ociserver.Archive(fstest.MapFS{"cm.yaml": {Data: []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: given, namespace: shop}\n")}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write(data) }))
+	w.t.Cleanup(server.Close)
+	digest := fmt.Sprintf("sha256:%x", sha256.Sum256(data))
+	w.given = "latest@" + digest
+	now := time.Now().UTC().Format(time.RFC3339)
+	status, err := json.Marshal(map[string]any{"status": map[string]any{
+		"artifact":   map[string]any{"path": "given.tar.gz", "url": server.URL + "/given.tar.gz", "digest": digest, "revision": w.given, "size": len(data), "lastUpdateTime": now},
+		"conditions": []any{map[string]any{"type": "Ready", "status": "True", "reason": "Succeeded", "message": "made " + w.given, "lastTransitionTime": now, "observedGeneration": 1}},
+	}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.run("patch", "externalartifact", "given", "-n", "flux-system", "--subresource=status", "--type=merge", "-p", string(status))
 }
 
 // serve runs the engine. The pods of the installation only say that they run.
@@ -324,14 +384,22 @@ func (w *world) subjects() []subject {
 	if !strings.HasPrefix(index, "sha256:") {
 		w.t.Errorf("the index of the Helm repository is %q", index)
 	}
+	stored := w.run("get", "bucket", "store", "-n", "flux-system", "-o", "jsonpath={.status.artifact.revision}")
+	if !strings.HasPrefix(stored, "sha256:") {
+		w.t.Errorf("what the bucket holds is %q", stored)
+	}
 	return []subject{
 		{gitRepository(), "flux-system", "fleet", head, "stored artifact for revision '" + head + "'"},
 		{ociRepository(), "flux-system", "packed", w.packed, "stored artifact for digest '" + w.packed + "'"},
 		{helmRepository(), "flux-system", "charts", index, "stored artifact: revision '" + index + "'"},
 		{helmChart(), "flux-system", "shop-db", "1.0.0", "packaged 'db' chart with version '1.0.0'"},
 		{helmChart(), "flux-system", "shop-queue", "2.1.0", "pulled 'queue' chart with version '2.1.0'"},
+		{bucket(), "flux-system", "store", stored, "stored artifact: revision '" + stored + "'"},
+		{externalArtifact(), "flux-system", "given", w.given, "made " + w.given},
 		{kustomization(), "flux-system", "apps", head, "Applied revision: " + head},
+		{kustomization(), "flux-system", "given", w.given, "Applied revision: " + w.given},
 		{kustomization(), "flux-system", "packed", w.packed, "Applied revision: " + w.packed},
+		{kustomization(), "flux-system", "stored", stored, "Applied revision: " + stored},
 		{kustomization(), "shop", "child", head, "Applied revision: " + head},
 		{helmRelease(), "shop", "db", "1.0.0", "Helm install succeeded for release shop/db.v1 with chart db@1.0.0"},
 		{helmRelease(), "shop", "queue", "2.1.0", "Helm install succeeded for release shop/queue.v1 with chart queue@2.1.0"},
@@ -364,8 +432,9 @@ func is(t *testing.T, got, want string) {
 // TestFlux runs the commands, one after the other, on one installation.
 func TestFlux(t *testing.T) {
 	w := begin(t)
-	w.apply(fmt.Sprintf(resources, w.repo.URL, w.oci, w.charts))
-	w.ready(w.flux, "apps", "packed")
+	w.apply(fmt.Sprintf(resources, w.repo.URL, w.oci, w.charts, w.store.Endpoint, w.store.AccessKey, w.store.SecretKey))
+	w.give()
+	w.ready(w.flux, "apps", "packed", "stored", "given")
 	w.ready(w.flux.in("shop"), "child")
 	for _, test := range []struct {
 		name string
@@ -375,7 +444,7 @@ func TestFlux(t *testing.T) {
 		{"check", testCheck}, {"version", testVersion}, {"get", testGet}, {"tree", testTree}, {"trace", testTrace}, {"trace-helm", testTraceHelm},
 		{"events", testEvents}, {"diff", testDiff}, {"export", testExport}, {"debug", testDebug}, {"logs", testLogs},
 		{"metrics", testMetrics},
-		{"reconcile", testReconcile}, {"suspend", testSuspend}, {"create", testCreate}, {"failures", testFailures}, {"force", testForce},
+		{"reconcile", testReconcile}, {"suspend", testSuspend}, {"create", testCreate}, {"create-all", testCreateAll}, {"failures", testFailures}, {"force", testForce},
 		{"migrate", testMigrate}, {"uninstall", testUninstall},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, w, w.flux.with(t)) })

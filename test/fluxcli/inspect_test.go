@@ -193,6 +193,21 @@ Message: stored artifact for revision '`+long+`'`)
 	if got := shop.printed(); !strings.Contains(got, "OCIRepository: packed\nNamespace: flux-system\nRevision: "+w.packed+"\n") {
 		t.Errorf("printed\n%s", got)
 	}
+	for name, source := range map[string]string{"stored": "Bucket: store", "given": "ExternalArtifact: given"} {
+		if err := shop.trace(corev1.SchemeGroupVersion.WithResource("configmaps"), name); err != nil {
+			t.Error(err)
+		}
+		got := shop.printed()
+		for _, want := range []string{"Kustomization: " + name + "\n", "---\n" + source + "\nNamespace: flux-system\nRevision: ", "sha256:"} {
+			if !strings.Contains(got, want) {
+				t.Errorf("no %q in\n%s", want, got)
+			}
+		}
+		if err := c.tree(name, false); err != nil {
+			t.Error(err)
+		}
+		is(t, c.printed(), "Kustomization/flux-system/"+name+"\n├── ConfigMap/shop/"+name)
+	}
 	if err := shop.trace(corev1.SchemeGroupVersion.WithResource("configmaps"), "kube-root-ca.crt"); err == nil || err.Error() != "object not managed by Flux" {
 		t.Errorf("what is not delivered: %v", err)
 	}
@@ -213,6 +228,12 @@ func testEvents(t *testing.T, w *world, c *client) {
 		}
 	}
 	c.printed()
+	if _, err := c.events(kustomization(), "stored"); err != nil {
+		t.Error(err)
+	}
+	if got := c.printed(); !strings.Contains(got, "Normal\tNewArtifact\tBucket/store\t") || !strings.Contains(got, "Kustomization/stored") {
+		t.Errorf("printed\n%s", got)
+	}
 	shop := c.in("shop")
 	if _, err := shop.events(helmRelease(), "db"); err != nil {
 		t.Error(err)
@@ -290,6 +311,34 @@ spec:
     branch: main
   timeout: 1m0s
   url: %s`, w.repo.URL)},
+		{bucket(), "store", fmt.Sprintf(`
+---
+apiVersion: source.toolkit.fluxcd.io/v1
+kind: Bucket
+metadata:
+  name: store
+  namespace: flux-system
+spec:
+  bucketName: store
+  endpoint: %s
+  insecure: true
+  interval: 1h0m0s
+  provider: generic
+  secretRef:
+    name: store
+  timeout: 1m0s`, w.store.Endpoint)},
+		{externalArtifact(), "given", `
+---
+apiVersion: source.toolkit.fluxcd.io/v1
+kind: ExternalArtifact
+metadata:
+  name: given
+  namespace: flux-system
+spec:
+  sourceRef:
+    apiVersion: example.org/v1
+    kind: Maker
+    name: given`},
 		{kustomization(), "apps", `
 ---
 apiVersion: kustomize.toolkit.fluxcd.io/v1

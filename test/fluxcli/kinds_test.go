@@ -43,6 +43,9 @@ type kind struct {
 	// static tells of what nobody reconciles, and what it is said to be; nil for
 	// a kind of which that is never so.
 	static func(object) (message string, is bool)
+	// passive is a kind that the command only shows: its controller is someone
+	// else's, and it has neither suspend nor requests.
+	passive bool
 }
 
 // source makes the entry of a kind of sources.
@@ -102,11 +105,12 @@ func bucket() kind {
 	})
 }
 
-// externalArtifact has neither suspend nor requests.
 func externalArtifact() kind {
-	return source("ExternalArtifact", "source external", "externalartifacts", func(o *sourcev1.ExternalArtifact) (bool, sourceStatus) {
+	k := source("ExternalArtifact", "source external", "externalartifacts", func(o *sourcev1.ExternalArtifact) (bool, sourceStatus) {
 		return false, statusOf(o.Status.Artifact, o.Generation, "")
 	})
+	k.passive = true
+	return k
 }
 
 func helmRepository() kind {

@@ -1,7 +1,6 @@
 package fluxcli
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -389,37 +388,5 @@ func (c *client) logs(log string, wanted logLine) error {
 		}
 		c.printf("%s %s - %s %s", l.Level, subject, l.Message, l.Error)
 	}
-	return nil
-}
-
-// create is what `flux create` does with an object that it made: create it, or
-// bring its spec up to date, and wait.
-func (c *client) create(k kind, o object, apiVersion string) error {
-	data, err := json.Marshal(o)
-	if err != nil {
-		return err
-	}
-	u := &unstructured.Unstructured{}
-	var content map[string]any
-	if err := json.Unmarshal(data, &content); err != nil {
-		return err
-	}
-	delete(content, "status")
-	u.Object = content
-	u.SetAPIVersion(apiVersion)
-	u.SetKind(k.name)
-	c.printf("✚ generating %s", k.human)
-	c.printf("► applying %s", k.human)
-	if _, err := c.dynamic.Resource(k.resource).Namespace(c.namespace).Create(context.Background(), u, metav1.CreateOptions{}); err != nil {
-		return err
-	}
-	c.printf("✔ %s created", k.human)
-	c.printf("◎ waiting for %s reconciliation", k.human)
-	done, err := c.poll(k, o.GetName(), objectReady(k))
-	if err != nil {
-		return err
-	}
-	c.printf("✔ %s %s is ready", k.human, o.GetName())
-	c.printf("✔ %s", k.success(done))
 	return nil
 }

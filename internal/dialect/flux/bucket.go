@@ -6,7 +6,6 @@ import (
 	"reflect"
 	"strings"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"plumb.dev/plumb/internal/app"
@@ -15,39 +14,26 @@ import (
 // bucketSpec has every field of every version; what this package does not look
 // into is any.
 type bucketSpec struct {
-	Provider           string           `json:"provider"`
-	BucketName         string           `json:"bucketName"`
-	Endpoint           string           `json:"endpoint"`
-	Region             string           `json:"region"`
-	Prefix             string           `json:"prefix"`
-	Insecure           bool             `json:"insecure"`
-	SecretRef          *localRef        `json:"secretRef"`
-	ServiceAccountName string           `json:"serviceAccountName"`
-	CertSecretRef      *localRef        `json:"certSecretRef"`
-	ProxySecretRef     *localRef        `json:"proxySecretRef"`
-	STS                map[string]any   `json:"sts"`
-	Interval           *metav1.Duration `json:"interval"`
-	Timeout            *metav1.Duration `json:"timeout"`
-	Ignore             *string          `json:"ignore"`
-	Suspend            bool             `json:"suspend"`
+	fetching `json:",inline"`
 
-	AccessFrom any `json:"accessFrom"` // until v1beta2
+	Provider           string         `json:"provider"`
+	BucketName         string         `json:"bucketName"`
+	Endpoint           string         `json:"endpoint"`
+	Region             string         `json:"region"`
+	Prefix             string         `json:"prefix"`
+	Insecure           bool           `json:"insecure"`
+	SecretRef          *localRef      `json:"secretRef"`
+	ServiceAccountName string         `json:"serviceAccountName"`
+	CertSecretRef      *localRef      `json:"certSecretRef"`
+	ProxySecretRef     *localRef      `json:"proxySecretRef"`
+	STS                map[string]any `json:"sts"`
+	Ignore             *string        `json:"ignore"`
 }
 
 // DecodeBucket is SourceKind.Decode.
 func DecodeBucket(u *unstructured.Unstructured) (app.Source, []app.Warning, *app.Failure) {
-	bucket := &app.Bucket{}
-	source := app.Source{
-		ID:         app.SourceID{Kind: KindBucket, Namespace: u.GetNamespace(), Name: u.GetName()},
-		Generation: u.GetGeneration(),
-		Bucket:     bucket,
-		Interval:   defaultInterval,
-		Timeout:    defaultFetchTimeout,
-		UseIgnore:  true,
-		Handled:    text(u.Object, "status", "lastHandledReconcileAt"),
-		Request:    u.GetAnnotations()[RequestedAt],
-		Recorded:   recordedArtifact(u),
-	}
+	source, bucket := sourceOf(u, KindBucket), &app.Bucket{}
+	source.Bucket, source.UseIgnore = bucket, true
 	fields := section(u.Object, "spec")
 	var spec bucketSpec
 	warnings := unknownFields("spec", fields, reflect.TypeFor[bucketSpec]())
@@ -58,17 +44,9 @@ func DecodeBucket(u *unstructured.Unstructured) (app.Source, []app.Warning, *app
 	if spec.Insecure {
 		source.URL = "http://" + spec.Endpoint
 	}
-	source.Ignore, source.Suspend = spec.Ignore, spec.Suspend
-	if spec.Interval != nil {
-		source.Interval = spec.Interval.Duration
-	}
-	if spec.Timeout != nil {
-		source.Timeout = spec.Timeout.Duration
-	}
+	source.Ignore = spec.Ignore
+	warnings = append(warnings, spec.set(&source)...)
 	*bucket = app.Bucket{Name: spec.BucketName, Region: spec.Region, Prefix: spec.Prefix}
-	if spec.AccessFrom != nil {
-		warnings = append(warnings, app.Warning{Field: "spec.accessFrom", Message: "has no effect, as in Flux"})
-	}
 	if spec.ServiceAccountName != "" {
 		warnings = append(warnings, app.Warning{Field: "spec.serviceAccountName", Message: "has no effect with keys in a Secret"})
 	}
@@ -78,25 +56,27 @@ func DecodeBucket(u *unstructured.Unstructured) (app.Source, []app.Warning, *app
 // bucketFailure refuses what would deliver something else than asked, or trust
 // more than asked.
 func bucketFailure(spec bucketSpec) *app.Failure {
-	refuse := func(reason app.Reason, hint, format string, args ...any) *app.Failure {
-		f := app.Fail(app.StageSpec, reason, format, args...).WithHint("%s", hint)
-		f.Retry.Never = true
+	const keys = "make an access key for the S3 interface of the store, put it into a Secret with accesskey and secretkey, and name that in spec.secretRef"
+	unsupported := func(format string, args ...any) *app.Failure {
+		return app.Fail(app.StageSpec, app.ReasonUnsupported, format, args...).WithHint(keys)
+	}
+	invalid := func(format string, args ...any) *app.Failure {
+		return app.Fail(app.StageSpec, app.ReasonInvalidSpec, format, args...)
+	}
+	if f := spec.fetching.failure(); f != nil {
 		return f
 	}
-	const keys = "make an access key for the S3 interface of the store, put it into a Secret with accesskey and secretkey, and name that in spec.secretRef"
 	switch {
-	case spec.Interval != nil && spec.Interval.Duration < 0, spec.Timeout != nil && spec.Timeout.Duration < 0:
-		return refuse(app.ReasonInvalidSpec, "give a length of time such as 5m", "spec.interval and spec.timeout must not be negative")
 	case spec.STS != nil:
-		return refuse(app.ReasonUnsupported, keys, "spec.sts is not supported: temporary keys of a token service cannot be had")
+		return unsupported("spec.sts is not supported: temporary keys of a token service cannot be had")
 	case spec.Provider == "aws" && spec.SecretRef == nil:
-		return refuse(app.ReasonUnsupported, keys, "spec.provider: aws without secretRef is not supported: the identity that a cloud gives a workload cannot be used")
+		return unsupported("spec.provider: aws without secretRef is not supported: the identity that a cloud gives a workload cannot be used")
 	case spec.Provider != "" && spec.Provider != "generic" && spec.Provider != "aws":
-		return refuse(app.ReasonUnsupported, keys+"; leave provider out", "spec.provider: %s is not supported: stores are reached by the protocol of S3 alone", spec.Provider)
+		return unsupported("spec.provider: %s is not supported: stores are reached by the protocol of S3 alone", spec.Provider).WithHint(keys + "; leave provider out")
 	case spec.BucketName == "" || strings.ContainsAny(spec.BucketName, "/?#%\\ ") || strings.HasPrefix(spec.BucketName, "."):
-		return refuse(app.ReasonInvalidSpec, "correct spec.bucketName", "spec.bucketName: %q is not the name of a bucket", spec.BucketName)
+		return invalid("spec.bucketName: %q is not the name of a bucket", spec.BucketName).WithHint("correct spec.bucketName")
 	case spec.Endpoint == "" || strings.ContainsAny(spec.Endpoint, "/?#%@\\ "):
-		return refuse(app.ReasonInvalidSpec, "write it as host or host:port, without https://", "spec.endpoint: %q is not the address of a store", spec.Endpoint)
+		return invalid("spec.endpoint: %q is not the address of a store", spec.Endpoint).WithHint("write it as host or host:port, without https://")
 	}
 	return nil
 }
@@ -121,14 +101,7 @@ func bucketSecrets(u *unstructured.Unstructured) []SecretUse {
 			addCertificates(src, data)
 		}})
 	}
-	if name := text(u.Object, "spec", "proxySecretRef", "name"); name != "" {
-		uses = append(uses, SecretUse{Name: name, Into: func(src *app.Source, data map[string][]byte) {
-			if src.Auth.Proxy, src.Auth.Err = ProxyOf(data); src.Auth.Err != nil {
-				src.Auth.Err = fmt.Errorf("proxy: %w", src.Auth.Err)
-			}
-		}})
-	}
-	return uses
+	return append(uses, proxySecret(u)...)
 }
 
 // EncodeBucket is SourceKind.Encode.

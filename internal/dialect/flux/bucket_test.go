@@ -1,15 +1,11 @@
 package flux
 
 import (
-	"fmt"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
-	"golang.org/x/tools/txtar"
 
 	"plumb.dev/plumb/internal/app"
 )
@@ -21,7 +17,7 @@ func TestEncodeBucket(t *testing.T) {
 	ignoring.Ignore = &ignore
 	one, two := app.Revision{Commit: strings.Repeat("1", 64)}, app.Revision{Commit: strings.Repeat("2", 64)}
 	at := func(hours int, of app.Source, rev app.Revision, f *app.Failure) app.SourceReport {
-		r := app.SourceReport{Generation: 1, Of: of, Revision: rev, Failure: f, At: noon.Add(time.Duration(hours) * time.Hour)}
+		r := sourceAt(hours, of, rev, f)
 		if f == nil {
 			path := "bucket/team/config/"
 			r.Artifact = &app.Artifact{URL: "http://plumb.example./" + path + rev.Commit + ".tar.gz", Path: path + rev.Commit + ".tar.gz",
@@ -32,11 +28,7 @@ func TestEncodeBucket(t *testing.T) {
 	fail := func(stage app.Stage, reason app.Reason, message string) *app.Failure {
 		return app.Fail(stage, reason, "%s", message)
 	}
-	looks := []struct {
-		name    string
-		report  app.SourceReport
-		kstatus status.Status
-	}{
+	checkLooks(t, KindBucket, []sourceLook{
 		{"unsupported", at(0, plain, app.Revision{}, fail(app.StageSpec, app.ReasonUnsupported, "spec.sts is not supported")), status.FailedStatus},
 		{"no secret", at(1, plain, app.Revision{}, fail(app.StageFetch, app.ReasonAuthentication, "failed to get secret 'team/keys'")), status.InProgressStatus},
 		{"no bucket", at(2, plain, app.Revision{}, fail(app.StageFetch, app.ReasonRepoNotFound, "bucket 'config' not found")), status.InProgressStatus},
@@ -46,27 +38,7 @@ func TestEncodeBucket(t *testing.T) {
 		{"new", at(6, ignoring, two, nil), status.CurrentStatus},
 		{"cannot be packed", at(7, ignoring, two, fail(app.StageArchive, app.ReasonInternal, "no space left on device")), status.InProgressStatus},
 		{"bad endpoint", at(8, plain, two, fail(app.StageFetch, app.ReasonInvalidSpec, "the endpoint is not the address of a host")), status.FailedStatus},
-	}
-	file := filepath.Join("testdata", "status", "bucket.txtar")
-	archive, err := txtar.ParseFile(file)
-	if err != nil {
-		if !*update {
-			t.Fatal(err)
-		}
-		archive = &txtar.Archive{}
-	}
-	old := never()
-	for i, s := range looks {
-		events := BucketEvents(s.report, nil, old)
-		next := EncodeBucket(s.report, nil, old)
-		checkGolden(t, file, archive, fmt.Sprintf("%d %s: status", i+1, s.name), dump(t, next))
-		checkGolden(t, file, archive, fmt.Sprintf("%d %s: events", i+1, s.name), dumpEvents(events))
-		checkStatusOf(t, s.name, 1, s.kstatus, next)
-		if again := EncodeBucket(s.report, nil, next); !reflect.DeepEqual(again, next) {
-			t.Errorf("%s: the same report gives another status", s.name)
-		}
-		old = next
-	}
+	})
 }
 
 func TestBucketSecrets(t *testing.T) {

@@ -437,12 +437,7 @@ func TestEncodeGitRepository(t *testing.T) {
 		r.Revision.Parts = []app.Revision{part}
 		return r
 	}
-	warnings := []app.Warning{{Field: "spec.frob", Message: "unknown field, ignored"}}
-	steps := []struct {
-		name    string
-		report  app.SourceReport
-		kstatus status.Status
-	}{
+	checkLooks(t, KindGitRepository, []sourceLook{
 		{"wrong address", look(0, app.Revision{}, app.Fail(app.StageFetch, app.ReasonInvalidSpec, "spec.url names no host"), ""), status.FailedStatus},
 		{"unsupported", look(0, app.Revision{}, app.Fail(app.StageSpec, app.ReasonUnsupported, "spec.provider is not supported yet"), ""), status.FailedStatus},
 		{"no credentials", look(time.Minute, app.Revision{}, app.Fail(app.StageFetch, app.ReasonAuthentication, "Secret team/key not found"), ""), status.InProgressStatus},
@@ -469,25 +464,5 @@ func TestEncodeGitRepository(t *testing.T) {
 		{"unreachable again", look(24*time.Hour, rev2, app.Fail(app.StageFetch, app.ReasonUnreachable, "no route to host"), ""), status.InProgressStatus},
 		{"packed again", packed(look(25*time.Hour, rev1, nil, ""), "cc"), status.CurrentStatus},
 		{"artifacts switched off", look(26*time.Hour, rev1, nil, ""), status.CurrentStatus},
-	}
-	file := filepath.Join("testdata", "status", "gitrepository.txtar")
-	archive, err := txtar.ParseFile(file)
-	if err != nil {
-		if !*update {
-			t.Fatal(err)
-		}
-		archive = &txtar.Archive{}
-	}
-	old := never()
-	for i, s := range steps {
-		events := GitRepositoryEvents(s.report, warnings, old)
-		next := EncodeGitRepository(s.report, warnings, old)
-		checkGolden(t, file, archive, fmt.Sprintf("%d %s: status", i+1, s.name), dump(t, next))
-		checkGolden(t, file, archive, fmt.Sprintf("%d %s: events", i+1, s.name), dumpEvents(events))
-		checkStatusOf(t, s.name, 1, s.kstatus, next)
-		if again := EncodeGitRepository(s.report, warnings, next); !reflect.DeepEqual(again, next) {
-			t.Errorf("%s: the same report gives another status", s.name)
-		}
-		old = next
-	}
+	})
 }

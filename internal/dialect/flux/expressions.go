@@ -1,6 +1,9 @@
 package flux
 
 import (
+	"slices"
+	"strings"
+
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"plumb.dev/plumb/internal/app"
@@ -8,11 +11,29 @@ import (
 	"plumb.dev/plumb/internal/object"
 )
 
+// The expressions of one resource, which are read whenever it changes: all of
+// them together take tenths of a second at most.
+const (
+	maxExpressions     = 200
+	maxExpressionBytes = 32 << 10
+)
+
 // expressions reads spec.healthCheckExprs, and makes sure that they and the
 // readyExprs of spec.dependsOn can be parsed.
 func expressions(health []healthExpr, dependsOn []dependency) ([]app.HealthExpr, *app.Failure) {
 	invalid := func(format string, args ...any) *app.Failure {
 		return app.Fail(app.StageSpec, app.ReasonInvalidExpr, "Reconciliation failed terminally due to configuration error: "+format, args...)
+	}
+	var all []string
+	for _, e := range health {
+		all = append(all, e.InProgress, e.Failed, e.Current)
+	}
+	for _, d := range dependsOn {
+		all = append(all, d.ReadyExpr)
+	}
+	all = slices.DeleteFunc(all, func(text string) bool { return text == "" })
+	if size := len(strings.Join(all, "")); len(all) > maxExpressions || size > maxExpressionBytes {
+		return nil, invalid("%d CEL expressions of %d bytes; a resource may have %d, of %d bytes", len(all), size, maxExpressions, maxExpressionBytes)
 	}
 	var out []app.HealthExpr
 	for i, e := range health {

@@ -63,9 +63,12 @@ func walkUnknown(path string, value any, t reflect.Type, report func(string)) {
 	case reflect.Struct:
 		fields, _ := value.(map[string]any)
 		known := map[string]reflect.Type{}
-		for i := range t.NumField() {
-			name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-			known[name] = t.Field(i).Type
+		for _, f := range reflect.VisibleFields(t) {
+			if f.Anonymous {
+				continue // what is in it is visible too
+			}
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			known[name] = f.Type
 		}
 		for _, key := range sortedKeys(fields) {
 			if ft, ok := known[key]; ok {

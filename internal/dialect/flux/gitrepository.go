@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"plumb.dev/plumb/internal/app"
@@ -30,10 +29,10 @@ const (
 // gitRepositorySpec has every field of every version; what this package does
 // not look into is any.
 type gitRepositorySpec struct {
-	URL      string           `json:"url"`
-	Interval *metav1.Duration `json:"interval"`
-	Timeout  *metav1.Duration `json:"timeout"`
-	Ref      *struct {
+	fetching `json:",inline"`
+
+	URL string `json:"url"`
+	Ref *struct {
 		Branch string `json:"branch"`
 		Tag    string `json:"tag"`
 		SemVer string `json:"semver"`
@@ -52,10 +51,8 @@ type gitRepositorySpec struct {
 	RecurseSubmodules bool      `json:"recurseSubmodules"`
 	Include           []include `json:"include"`
 	SparseCheckout    []string  `json:"sparseCheckout"`
-	Suspend           bool      `json:"suspend"`
 
 	GitImplementation string `json:"gitImplementation"` // until v1beta2
-	AccessFrom        any    `json:"accessFrom"`        // until v1beta2
 }
 
 type include struct {
@@ -72,31 +69,16 @@ type localRef struct {
 // without what Secrets hold: AddSecrets fills it in. A failure says that the source cannot be fetched as it is asked
 // for; the other results are then still as complete as can be.
 func DecodeGitRepository(u *unstructured.Unstructured) (app.Source, []app.Warning, *app.Failure) {
-	source := app.Source{
-		ID:         app.SourceID{Kind: KindGitRepository, Namespace: u.GetNamespace(), Name: u.GetName()},
-		Generation: u.GetGeneration(),
-		Interval:   defaultInterval,
-		Timeout:    defaultFetchTimeout,
-		UseIgnore:  true,
-		Handled:    text(u.Object, "status", "lastHandledReconcileAt"),
-		Request:    u.GetAnnotations()[RequestedAt],
-		Recorded:   ParseRevision(text(u.Object, "status", "artifact", "revision")),
-	}
+	source := sourceOf(u, KindGitRepository)
+	source.UseIgnore = true
 	fields := section(u.Object, "spec")
 	var spec gitRepositorySpec
 	warnings := unknownFields("spec", fields, reflect.TypeFor[gitRepositorySpec]())
 	if f := convert(fields, &spec); f != nil {
 		return source, warnings, f
 	}
-	source.URL = spec.URL
-	source.Ignore = spec.Ignore
-	source.Suspend = spec.Suspend
-	if spec.Interval != nil {
-		source.Interval = spec.Interval.Duration
-	}
-	if spec.Timeout != nil {
-		source.Timeout = spec.Timeout.Duration
-	}
+	source.URL, source.Ignore = spec.URL, spec.Ignore
+	warnings = append(warnings, spec.set(&source)...)
 	if r := spec.Ref; r != nil {
 		source.Ref = app.GitRef{Branch: r.Branch, Tag: r.Tag, SemVer: r.SemVer, Name: r.Name, Commit: r.Commit}
 	}
@@ -175,7 +157,6 @@ func gitRepositoryWarnings(spec gitRepositorySpec) []app.Warning {
 		}
 	}
 	warn(spec.GitImplementation != "", "gitImplementation", "has no effect, there is one implementation")
-	warn(spec.AccessFrom != nil, "accessFrom", "has no effect, as in Flux")
 	if u, err := url.Parse(spec.URL); err == nil && u.User != nil {
 		_, secret := u.User.Password()
 		warn(secret, "url", "holds a password that everyone who may read this resource can see; use secretRef")
@@ -186,9 +167,10 @@ func gitRepositoryWarnings(spec gitRepositorySpec) []app.Warning {
 // gitRepositoryFailure refuses what would deliver something else than asked,
 // or trust more than asked.
 func gitRepositoryFailure(spec gitRepositorySpec) *app.Failure {
+	if f := spec.fetching.failure(); f != nil {
+		return f
+	}
 	switch {
-	case spec.Interval != nil && spec.Interval.Duration < 0, spec.Timeout != nil && spec.Timeout.Duration < 0:
-		return app.Fail(app.StageSpec, app.ReasonInvalidSpec, "spec.interval and spec.timeout must not be negative")
 	case spec.Provider == providerGitHub && (spec.SecretRef == nil || spec.SecretRef.Name == ""):
 		return app.Fail(app.StageSpec, app.ReasonProvider, "spec.provider is github, and there is no spec.secretRef that has the GitHub App")
 	case spec.Provider != "" && spec.Provider != "generic" && spec.Provider != providerGitHub:

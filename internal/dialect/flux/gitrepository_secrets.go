@@ -2,7 +2,6 @@ package flux
 
 import (
 	"errors"
-	"fmt"
 	"net/url"
 	"strings"
 
@@ -19,13 +18,7 @@ func gitRepositorySecrets(u *unstructured.Unstructured) []SecretUse {
 			src.Auth = GitCredentials(data, src.URL, text(u.Object, "spec", "provider"))
 		}})
 	}
-	if name := text(u.Object, "spec", "proxySecretRef", "name"); name != "" {
-		uses = append(uses, SecretUse{Name: name, Into: func(src *app.Source, data map[string][]byte) {
-			if src.Auth.Proxy, src.Auth.Err = ProxyOf(data); src.Auth.Err != nil {
-				src.Auth.Err = fmt.Errorf("proxy: %w", src.Auth.Err)
-			}
-		}})
-	}
+	uses = append(uses, proxySecret(u)...)
 	if name := text(u.Object, "spec", "verify", "secretRef", "name"); name != "" {
 		keys := func(src *app.Source, files map[string][]byte, err error) {
 			if src.Verify != nil {

@@ -39,16 +39,8 @@ type helmChartSpec struct {
 
 // DecodeHelmChart is SourceKind.Decode.
 func DecodeHelmChart(u *unstructured.Unstructured) (app.Source, []app.Warning, *app.Failure) {
-	source := app.Source{
-		ID:         app.SourceID{Kind: KindHelmChart, Namespace: u.GetNamespace(), Name: u.GetName()},
-		Generation: u.GetGeneration(),
-		Interval:   defaultInterval,
-		Timeout:    defaultFetchTimeout,
-		HelmChart:  &app.HelmChart{},
-		Handled:    text(u.Object, "status", "lastHandledReconcileAt"),
-		Request:    u.GetAnnotations()[RequestedAt],
-		Recorded:   recordedChart(section(u.Object, "status")),
-	}
+	source := sourceOf(u, KindHelmChart)
+	source.HelmChart, source.Recorded = &app.HelmChart{}, recordedChart(section(u.Object, "status"))
 	fields := section(u.Object, "spec")
 	source.Form = chartForm(fields)
 	var spec helmChartSpec

@@ -6,7 +6,6 @@ import (
 	"reflect"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"plumb.dev/plumb/internal/app"
@@ -17,52 +16,35 @@ const defaultIndexInterval = time.Minute
 
 // helmRepositorySpec has every field of every version.
 type helmRepositorySpec struct {
-	URL             string           `json:"url"`
-	Type            string           `json:"type"`
-	Interval        *metav1.Duration `json:"interval"`
-	Timeout         *metav1.Duration `json:"timeout"`
-	SecretRef       *localRef        `json:"secretRef"`
-	CertSecretRef   *localRef        `json:"certSecretRef"`
-	PassCredentials bool             `json:"passCredentials"`
-	Insecure        bool             `json:"insecure"`
-	Provider        string           `json:"provider"`
-	Suspend         bool             `json:"suspend"`
+	fetching `json:",inline"`
 
-	AccessFrom any `json:"accessFrom"`
+	URL             string    `json:"url"`
+	Type            string    `json:"type"`
+	SecretRef       *localRef `json:"secretRef"`
+	CertSecretRef   *localRef `json:"certSecretRef"`
+	PassCredentials bool      `json:"passCredentials"`
+	Insecure        bool      `json:"insecure"`
+	Provider        string    `json:"provider"`
 }
 
 // DecodeHelmRepository is SourceKind.Decode.
 func DecodeHelmRepository(u *unstructured.Unstructured) (app.Source, []app.Warning, *app.Failure) {
-	source := app.Source{
-		ID:             app.SourceID{Kind: KindHelmRepository, Namespace: u.GetNamespace(), Name: u.GetName()},
-		Generation:     u.GetGeneration(),
-		Interval:       defaultIndexInterval,
-		Timeout:        defaultFetchTimeout,
-		HelmRepository: &app.HelmRepository{},
-		Handled:        text(u.Object, "status", "lastHandledReconcileAt"),
-		Request:        u.GetAnnotations()[RequestedAt],
-		Recorded:       ParseRevision(text(u.Object, "status", "artifact", "revision")),
-	}
+	source := sourceOf(u, KindHelmRepository)
+	source.Interval, source.HelmRepository = defaultIndexInterval, &app.HelmRepository{}
 	fields := section(u.Object, "spec")
 	var spec helmRepositorySpec
 	warnings := unknownFields("spec", fields, reflect.TypeFor[helmRepositorySpec]())
 	if f := convert(fields, &spec); f != nil {
 		return source, warnings, f
 	}
-	source.URL, source.Suspend = spec.URL, spec.Suspend
+	source.URL = spec.URL
+	warnings = append(warnings, spec.set(&source)...)
 	*source.HelmRepository = app.HelmRepository{OCI: spec.Type == "oci", PassCredentials: spec.PassCredentials, Insecure: spec.Insecure}
-	if spec.Interval != nil {
-		source.Interval = spec.Interval.Duration
-	}
-	if spec.Timeout != nil {
-		source.Timeout = spec.Timeout.Duration
-	}
 	warn := func(when bool, field, message string) {
 		if when {
 			warnings = append(warnings, app.Warning{Field: "spec." + field, Message: message})
 		}
 	}
-	warn(spec.AccessFrom != nil, "accessFrom", "has no effect, as in Flux")
 	warn(spec.Insecure && spec.Type != "oci", "insecure", "has no effect except with type oci")
 	warn(spec.PassCredentials && spec.Type == "oci", "passCredentials", "has no effect with type oci")
 	if u, err := url.Parse(spec.URL); err == nil && u.User != nil {
@@ -80,10 +62,11 @@ func helmRepositoryFailure(spec helmRepositorySpec) *app.Failure {
 	invalid := func(what string) *app.Failure {
 		return app.Fail(app.StageFetch, app.ReasonInvalidSpec, "spec.url %s", what).WithHint("write it as %s://host/path", scheme)
 	}
+	if f := spec.fetching.failure(); f != nil {
+		return f
+	}
 	u, err := url.Parse(spec.URL)
 	switch {
-	case spec.Interval != nil && spec.Interval.Duration < 0, spec.Timeout != nil && spec.Timeout.Duration < 0:
-		return app.Fail(app.StageSpec, app.ReasonInvalidSpec, "spec.interval and spec.timeout must not be negative")
 	case spec.Type != "" && spec.Type != "default" && spec.Type != "oci":
 		return app.Fail(app.StageSpec, app.ReasonInvalidSpec, "spec.type is %q", spec.Type).WithHint("set it to default or oci")
 	case spec.Provider != "" && spec.Provider != "generic":

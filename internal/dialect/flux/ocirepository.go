@@ -2,9 +2,7 @@ package flux
 
 import (
 	"reflect"
-	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"plumb.dev/plumb/internal/app"
@@ -13,6 +11,8 @@ import (
 // ociRepositorySpec has every field of every version; what this package does
 // not look into is any.
 type ociRepositorySpec struct {
+	fetching `json:",inline"`
+
 	URL string `json:"url"`
 	Ref *struct {
 		Tag          string `json:"tag"`
@@ -39,41 +39,21 @@ type ociRepositorySpec struct {
 		} `json:"matchOIDCIdentity"`
 		TrustedRootSecretRef *localRef `json:"trustedRootSecretRef"`
 	} `json:"verify"`
-	Ignore   *string          `json:"ignore"`
-	Timeout  *metav1.Duration `json:"timeout"`
-	Interval *metav1.Duration `json:"interval"`
-	Suspend  bool             `json:"suspend"`
-
-	AccessFrom any `json:"accessFrom"` // until v1beta2
+	Ignore *string `json:"ignore"`
 }
 
 // DecodeOCIRepository is SourceKind.Decode.
 func DecodeOCIRepository(u *unstructured.Unstructured) (app.Source, []app.Warning, *app.Failure) {
-	artifact := &app.OCIArtifact{}
-	source := app.Source{
-		ID:         app.SourceID{Kind: KindOCIRepository, Namespace: u.GetNamespace(), Name: u.GetName()},
-		Generation: u.GetGeneration(),
-		OCI:        artifact,
-		Interval:   defaultInterval,
-		Timeout:    defaultFetchTimeout,
-		UseIgnore:  true,
-		Handled:    text(u.Object, "status", "lastHandledReconcileAt"),
-		Request:    u.GetAnnotations()[RequestedAt],
-		Recorded:   recordedArtifact(u),
-	}
+	source, artifact := sourceOf(u, KindOCIRepository), &app.OCIArtifact{}
+	source.OCI, source.UseIgnore = artifact, true
 	fields := section(u.Object, "spec")
 	var spec ociRepositorySpec
 	warnings := unknownFields("spec", fields, reflect.TypeFor[ociRepositorySpec]())
 	if f := convert(fields, &spec); f != nil {
 		return source, warnings, f
 	}
-	source.URL, source.Ignore, source.Suspend = spec.URL, spec.Ignore, spec.Suspend
-	if spec.Interval != nil {
-		source.Interval = spec.Interval.Duration
-	}
-	if spec.Timeout != nil {
-		source.Timeout = spec.Timeout.Duration
-	}
+	source.URL, source.Ignore = spec.URL, spec.Ignore
+	warnings = append(warnings, spec.set(&source)...)
 	artifact.Insecure = spec.Insecure
 	if r := spec.Ref; r != nil {
 		artifact.Tag, artifact.SemVer, artifact.TagFilter, artifact.Digest = r.Tag, r.SemVer, r.SemVerFilter, r.Digest
@@ -93,18 +73,6 @@ func DecodeOCIRepository(u *unstructured.Unstructured) (app.Source, []app.Warnin
 // copyLayer is the operation of a layerSelector that leaves nothing out.
 const copyLayer = "copy"
 
-// recordedArtifact is the revision that a status tells of.
-func recordedArtifact(u *unstructured.Unstructured) app.Revision {
-	rev := ParseRevision(text(u.Object, "status", "artifact", "revision"))
-	for key := range section(u.Object, "status", "artifact", "metadata") {
-		if rev.Metadata == nil {
-			rev.Metadata = map[string]string{}
-		}
-		rev.Metadata[key] = text(u.Object, "status", "artifact", "metadata", key)
-	}
-	return rev
-}
-
 func ociRepositoryWarnings(spec ociRepositorySpec) []app.Warning {
 	var out []app.Warning
 	warn := func(when bool, field, message string) {
@@ -112,7 +80,6 @@ func ociRepositoryWarnings(spec ociRepositorySpec) []app.Warning {
 			out = append(out, app.Warning{Field: "spec." + field, Message: message})
 		}
 	}
-	warn(spec.AccessFrom != nil, "accessFrom", "has no effect, as in Flux")
 	if r := spec.Ref; r != nil {
 		warn(r.SemVerFilter != "" && (r.SemVer == "" || r.Digest != ""), "ref.semverFilter", "has no effect without semver")
 		warn(r.Tag != "" && (r.SemVer != "" || r.Digest != ""), "ref.tag", "has no effect beside semver or digest")
@@ -128,34 +95,31 @@ func ociRepositoryWarnings(spec ociRepositorySpec) []app.Warning {
 // ociRepositoryFailure refuses what would deliver something else than asked, or
 // trust more than asked.
 func ociRepositoryFailure(spec ociRepositorySpec) *app.Failure {
-	refuse := func(reason app.Reason, hint, format string, args ...any) *app.Failure {
-		f := app.Fail(app.StageSpec, reason, format, args...).WithHint("%s", hint)
-		f.Retry.Never = true
+	refuse := func(reason app.Reason, format string, args ...any) *app.Failure {
+		return app.Fail(app.StageSpec, reason, format, args...)
+	}
+	if f := spec.fetching.failure(); f != nil {
 		return f
 	}
-	negative := func(d *metav1.Duration) bool { return d != nil && d.Duration < time.Duration(0) }
-	switch {
-	case negative(spec.Interval), negative(spec.Timeout):
-		return refuse(app.ReasonInvalidSpec, "give a length of time such as 5m", "spec.interval and spec.timeout must not be negative")
-	case spec.Provider != "" && spec.Provider != "generic":
-		return refuse(app.ReasonUnsupported, "put a Docker configuration with a token of the registry into a Secret, name it in spec.secretRef, and leave provider out",
-			"spec.provider: %s is not supported: the identity that a cloud gives a workload cannot be used", spec.Provider)
+	if spec.Provider != "" && spec.Provider != "generic" {
+		return refuse(app.ReasonUnsupported, "spec.provider: %s is not supported: the identity that a cloud gives a workload cannot be used", spec.Provider).
+			WithHint("put a Docker configuration with a token of the registry into a Secret, name it in spec.secretRef, and leave provider out")
 	}
 	if l := spec.LayerSelector; l != nil && l.Operation != "" && l.Operation != "extract" && l.Operation != copyLayer {
-		return refuse(app.ReasonInvalidSpec, "set it to extract or copy", "spec.layerSelector.operation: %q is no operation", l.Operation)
+		return refuse(app.ReasonInvalidSpec, "spec.layerSelector.operation: %q is no operation", l.Operation).WithHint("set it to extract or copy")
 	}
 	v := spec.Verify
 	switch {
 	case v == nil:
 		return nil
 	case v.Provider == "notation":
-		return refuse(app.ReasonUnsupported, "sign with cosign and a key, or remove verify to deliver whatever the registry has",
-			"spec.verify.provider: signatures of notation cannot be verified")
+		return refuse(app.ReasonUnsupported, "spec.verify.provider: signatures of notation cannot be verified").
+			WithHint("sign with cosign and a key, or remove verify to deliver whatever the registry has")
 	case v.Provider != "" && v.Provider != "cosign":
-		return refuse(app.ReasonInvalidSpec, "set it to cosign", "spec.verify.provider: %q is no provider", v.Provider)
+		return refuse(app.ReasonInvalidSpec, "spec.verify.provider: %q is no provider", v.Provider).WithHint("set it to cosign")
 	case v.SecretRef == nil || v.SecretRef.Name == "":
-		return refuse(app.ReasonUnsupported, "sign with a key, and name a Secret with the public key, *.pub, in spec.verify.secretRef",
-			"spec.verify without secretRef: keyless signatures cannot be verified")
+		return refuse(app.ReasonUnsupported, "spec.verify without secretRef: keyless signatures cannot be verified").
+			WithHint("sign with a key, and name a Secret with the public key, *.pub, in spec.verify.secretRef")
 	}
 	return nil
 }

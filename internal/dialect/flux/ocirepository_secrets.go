@@ -26,13 +26,7 @@ func ociRepositorySecrets(u *unstructured.Unstructured) []SecretUse {
 	if name := text(u.Object, "spec", "certSecretRef", "name"); name != "" {
 		uses = append(uses, SecretUse{Name: name, Into: addCertificates})
 	}
-	if name := text(u.Object, "spec", "proxySecretRef", "name"); name != "" {
-		uses = append(uses, SecretUse{Name: name, Into: func(src *app.Source, data map[string][]byte) {
-			if src.Auth.Proxy, src.Auth.Err = ProxyOf(data); src.Auth.Err != nil {
-				src.Auth.Err = fmt.Errorf("proxy: %w", src.Auth.Err)
-			}
-		}})
-	}
+	uses = append(uses, proxySecret(u)...)
 	if name := text(u.Object, "spec", "verify", "secretRef", "name"); name != "" {
 		uses = append(uses, SecretUse{
 			Name: name,

@@ -2,27 +2,16 @@ package flux
 
 import (
 	"encoding/json"
-	"fmt"
-	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
-	"golang.org/x/tools/txtar"
 
 	"plumb.dev/plumb/internal/app"
 )
 
-type ociLook struct {
-	name    string
-	report  app.SourceReport
-	kstatus status.Status
-}
-
 // ociLooks is the life of an OCIRepository.
-func ociLooks() []ociLook {
+func ociLooks() []sourceLook {
 	ignore := "*.md"
 	plain := app.Source{URL: "oci://ghcr.io/team/app", OCI: &app.OCIArtifact{}}
 	chosen := app.Source{URL: plain.URL, Ignore: &ignore, OCI: &app.OCIArtifact{MediaType: "text/plain", Copy: true, Verify: &app.OCIVerification{}}}
@@ -30,51 +19,23 @@ func ociLooks() []ociLook {
 		originSource: "https://github.com/team/app", originRevision: "main@sha1:0123"}}
 	two := app.Revision{Commit: strings.Repeat("2", 64), Ref: "v1.0.0", Verified: "verified signature of revision v1.0.0@sha256:2"}
 	pinned := app.Revision{Commit: strings.Repeat("3", 64)}
-	fail := func(reason app.Reason, message string) *app.Failure {
-		return app.Fail(app.StageFetch, reason, "%s", message)
-	}
-	at := func(hours int, of app.Source, rev app.Revision, f *app.Failure) app.SourceReport {
-		return app.SourceReport{Generation: 1, Of: of, Revision: rev, Failure: f, At: noon.Add(time.Duration(hours) * time.Hour)}
-	}
 	none := app.Revision{}
-	return []ociLook{
-		{"found", at(0, plain, one, nil), status.CurrentStatus},
-		{"nothing new", at(1, plain, one, nil), status.CurrentStatus},
-		{"pull failed", at(2, plain, one, fail(app.ReasonRefNotFound, "failed to determine artifact digest: 'oci://x:y'")), status.InProgressStatus},
-		{"layer failed", at(3, plain, one, fail(app.ReasonBadArtifact, "failed to find layer")), status.InProgressStatus},
-		{"credentials", at(4, plain, one, fail(app.ReasonAuthentication, "failed to get credential: none")), status.InProgressStatus},
-		{"unverified", at(5, chosen, one, fail(app.ReasonUnverified, "failed to verify the signature using provider 'cosign': no signatures found")), status.InProgressStatus},
-		{"verified", at(6, chosen, two, nil), status.CurrentStatus},
-		{"another is not", at(7, chosen, two, fail(app.ReasonUnverified, "no matching signatures")), status.InProgressStatus},
-		{"by digest", at(8, plain, pinned, nil), status.CurrentStatus},
-		{"wrong address", at(9, plain, none, fail(app.ReasonInvalidSpec, "URL validation failed")), status.FailedStatus},
-		{"unsupported", at(10, plain, none, app.Fail(app.StageSpec, app.ReasonUnsupported, "keyless")), status.FailedStatus},
+	return []sourceLook{
+		{"found", sourceAt(0, plain, one, nil), status.CurrentStatus},
+		{"nothing new", sourceAt(1, plain, one, nil), status.CurrentStatus},
+		{"pull failed", sourceAt(2, plain, one, fetchFailure(app.ReasonRefNotFound, "failed to determine artifact digest: 'oci://x:y'")), status.InProgressStatus},
+		{"layer failed", sourceAt(3, plain, one, fetchFailure(app.ReasonBadArtifact, "failed to find layer")), status.InProgressStatus},
+		{"credentials", sourceAt(4, plain, one, fetchFailure(app.ReasonAuthentication, "failed to get credential: none")), status.InProgressStatus},
+		{"unverified", sourceAt(5, chosen, one, fetchFailure(app.ReasonUnverified, "failed to verify the signature using provider 'cosign': no signatures found")), status.InProgressStatus},
+		{"verified", sourceAt(6, chosen, two, nil), status.CurrentStatus},
+		{"another is not", sourceAt(7, chosen, two, fetchFailure(app.ReasonUnverified, "no matching signatures")), status.InProgressStatus},
+		{"by digest", sourceAt(8, plain, pinned, nil), status.CurrentStatus},
+		{"wrong address", sourceAt(9, plain, none, fetchFailure(app.ReasonInvalidSpec, "URL validation failed")), status.FailedStatus},
+		{"unsupported", sourceAt(10, plain, none, app.Fail(app.StageSpec, app.ReasonUnsupported, "keyless")), status.FailedStatus},
 	}
 }
 
-func TestEncodeOCIRepository(t *testing.T) {
-	warnings := []app.Warning{{Field: "spec.frob", Message: "unknown field, ignored"}}
-	file := filepath.Join("testdata", "status", "ocirepository.txtar")
-	archive, err := txtar.ParseFile(file)
-	if err != nil {
-		if !*update {
-			t.Fatal(err)
-		}
-		archive = &txtar.Archive{}
-	}
-	old := never()
-	for i, s := range ociLooks() {
-		events := OCIRepositoryEvents(s.report, warnings, old)
-		next := EncodeOCIRepository(s.report, warnings, old)
-		checkGolden(t, file, archive, fmt.Sprintf("%d %s: status", i+1, s.name), dump(t, next))
-		checkGolden(t, file, archive, fmt.Sprintf("%d %s: events", i+1, s.name), dumpEvents(events))
-		checkStatusOf(t, s.name, 1, s.kstatus, next)
-		if again := EncodeOCIRepository(s.report, warnings, next); !reflect.DeepEqual(again, next) {
-			t.Errorf("%s: the same report gives another status", s.name)
-		}
-		old = next
-	}
-}
+func TestEncodeOCIRepository(t *testing.T) { checkLooks(t, KindOCIRepository, ociLooks()) }
 
 func TestOCIRepositorySecrets(t *testing.T) {
 	u := parse(t, []byte(`

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -140,12 +141,24 @@ func cut(doc *yaml.Node) (*metadata, error) {
 	if err := root.Content[at+1].Decode(meta); err != nil {
 		return nil, errNoMetadata
 	}
-	if above := root.Content[at].HeadComment; above != "" && at > 0 { // it is not about the metadata
-		before := root.Content[at-2]
-		before.FootComment = strings.TrimPrefix(before.FootComment+"\n"+above, "\n")
-	}
+	key := root.Content[at]
 	root.Content = append(root.Content[:at:at], root.Content[at+2:]...)
+	// Comments there are about what comes next, or stand at the end.
+	around := lines(key.HeadComment, key.LineComment, key.FootComment)
+	switch {
+	case at < len(root.Content):
+		next := root.Content[at]
+		next.HeadComment = lines(around, next.HeadComment)
+	case at > 0:
+		before := root.Content[at-2]
+		before.FootComment = lines(before.FootComment, around)
+	}
 	return meta, nil
+}
+
+// lines puts comments together.
+func lines(comments ...string) string {
+	return strings.Join(slices.DeleteFunc(comments, func(c string) bool { return c == "" }), "\n")
 }
 
 // find gives the index of a key of a mapping, -1 if it is not there.

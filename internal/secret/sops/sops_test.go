@@ -45,7 +45,7 @@ func read(t testing.TB, name string) []byte {
 func TestFiles(t *testing.T) {
 	keys := readKeys(t)
 	wants, err := filepath.Glob("testdata/files/*.want")
-	if err != nil || len(wants) < 23 {
+	if err != nil || len(wants) < 24 {
 		t.Fatal(len(wants), err)
 	}
 	for _, want := range wants {
@@ -58,6 +58,15 @@ func TestFiles(t *testing.T) {
 		if w := read(t, want); string(got) != string(w) {
 			t.Errorf("%s gives:\n%s\nwant:\n%s", name, got, w)
 		}
+	}
+}
+
+// A comment of several lines, the first of which is empty, is encrypted by sops
+// as it is, and sops itself panics when it is to write it.
+func TestBlankComment(t *testing.T) {
+	got, encrypted, err := readKeys(t).Decrypt(read(t, "testdata/files/blank-comment.ini"), INI)
+	if err != nil || !encrypted || !strings.Contains(string(got), "; \n; ") {
+		t.Errorf("%v %v\n%s", encrypted, err, got)
 	}
 }
 
@@ -81,6 +90,7 @@ func TestForged(t *testing.T) {
 		"two sorts of rules": {"    encrypted_regex:", "    encrypted_comment_regex: x\n    encrypted_regex:", "more than one rule"},
 		"two rules":          {"    encrypted_regex:", "    encrypted_suffix: x\n    encrypted_regex:", "more than one rule"},
 		"an alias":           {"apiVersion: v1\n", "apiVersion: &a v1\nextra: *a\n", "cannot have aliases"},
+		"broken":             {"kind: Secret", "kind: [Secret", "no valid YAML"},
 		"no recipient":       {"    age:", "    nobody:", "names no key"},
 		"a broken recipient": {"-----BEGIN AGE", "-----BEGIN EGA", "none of the given keys opens"},
 	} {

@@ -173,7 +173,7 @@ func (w *walker) list(n *yaml.Node, path []string, depth int, r *remarks) (last 
 			if last == nil {
 				n.HeadComment = r.takeHead()
 			}
-			item.HeadComment = strings.Trim(r.takeHead()+"\n"+item.HeadComment, "\n")
+			item.HeadComment = lines(r.takeHead(), item.HeadComment)
 			item.LineComment = r.takeInline()
 			last = item
 			kept = append(kept, item)

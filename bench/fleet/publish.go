@@ -127,6 +127,12 @@ func of[T any](part func(result) *T, format string, values func(result, T) []any
 var rows = []row{
 	{"**first convergence**: last app ready, s", of(converged, "%.1f", func(_ result, c converge) []any { return []any{c.Wall} })},
 	{"… the same objects applied by 16 bare clients, s", of(floored, "%.1f", func(_ result, c floor) []any { return []any{c.Wall} })},
+	{"… as a multiple of that", func(r result) string {
+		if r.Floor == nil || r.Converge == nil {
+			return ""
+		}
+		return fmt.Sprintf("%.1f", r.Converge.Wall/r.Floor.Wall)
+	}},
 	{"… engine, Kubernetes: CPU-s", of(converged, "%.1f, %.1f", func(_ result, c converge) []any { return []any{c.CPUToReady, c.ServerToLive} })},
 	{"… bare clients, Kubernetes: CPU-s", of(floored, "%.1f, %.1f", func(_ result, c floor) []any { return []any{c.ClientCPU, c.ServerCPU} })},
 	{"… API requests for an app, of these of Kubernetes itself", of(converged, "%.1f, %.1f", func(_ result, c converge) []any { return []any{c.PerApp, c.PerApp - ours(c.ToQuiet)/apps(c)} })},
@@ -139,6 +145,7 @@ var rows = []row{
 	{"… memory at the peak, MB", of(converged, "%d", func(_ result, c converge) []any { return []any{c.ToQuiet.PeakRSS >> 20} })},
 	{"**one-file commit** → live: median, most, ms", of(committed, "%.0f, %.0f", func(_ result, c commit) []any { return []any{c.MedianMS, c.MostMS} })},
 	{"… of which `git push`, median, ms", of(committed, "%.0f", func(_ result, c commit) []any { return []any{c.PushMS} })},
+	{"… from its end on, median, ms", of(committed, "%.0f", func(_ result, c commit) []any { return []any{c.RestMS} })},
 	{"… engine until live, CPU-s", of(committed, "%.3f", func(_ result, c commit) []any { return []any{c.CPUToLive} })},
 	{"… engine until what belongs to it is over, CPU-s", of(committed, "%.3f", func(_ result, c commit) []any { return []any{c.Each.CPU} })},
 	{"… API requests: applies, statuses, events", of(committed, "%.1f, %.1f, %.1f", func(_ result, c commit) []any {

@@ -62,6 +62,7 @@ type commit struct {
 	MedianMS    float64 `json:"medianMilliseconds"` // from the start of git push until the object is live
 	MostMS      float64 `json:"mostMilliseconds"`
 	PushMS      float64 `json:"ofWhichPushMedianMilliseconds"`
+	RestMS      float64 `json:"fromEndOfPushMedianMilliseconds"`
 	MedianQuiet float64 `json:"medianSecondsToQuiet"`
 	CPUToLive   float64 `json:"controllerCPUSecondsToLive"` // mean
 	// Each is the mean cost of a commit until what belongs to it is over, and

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
@@ -92,7 +91,7 @@ func (f *fleet) change(ctx context.Context, begin func() error) (live, pushed ti
 }
 
 func (f *fleet) commit(ctx context.Context) (*commit, error) {
-	var live, pushes, quiet meter.Times
+	var live, pushes, rest, quiet meter.Times
 	var sum, books cost
 	c := &commit{Tries: f.opts.tries}
 	for range f.opts.tries {
@@ -120,11 +119,12 @@ func (f *fleet) commit(ctx context.Context) (*commit, error) {
 			return nil, err
 		}
 		c.CPUToLive += cpu / float64(f.opts.tries)
-		live, pushes = append(live, took), append(pushes, pushed)
+		live, pushes, rest = append(live, took), append(pushes, pushed), append(rest, took-pushed)
 		quiet = append(quiet, time.Duration((each.Seconds+after.Seconds)*float64(time.Second)))
 		sum, books = sum.plus(each), books.plus(after)
 	}
 	c.MedianMS, c.MostMS, c.PushMS = milliseconds(live.Quantile(0.5)), milliseconds(live.Quantile(1)), milliseconds(pushes.Quantile(0.5))
+	c.RestMS = milliseconds(rest.Quantile(0.5))
 	c.MedianQuiet, c.Each, c.Bookkeeping = quiet.Quantile(0.5).Seconds(), sum.each(f.opts.tries), books.each(f.opts.tries)
 	return c, nil
 }
@@ -184,7 +184,7 @@ func (f *fleet) floor(ctx context.Context) (*floor, error) {
 	if err != nil {
 		return nil, err
 	}
-	self, err := meter.Read(os.Getpid())
+	self, err := meter.Own()
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +195,7 @@ func (f *fleet) floor(ctx context.Context) (*floor, error) {
 	if _, out.ServerCPU, err = t.cpu(); err != nil {
 		return nil, err
 	}
-	now, err := meter.Read(os.Getpid())
+	now, err := meter.Own()
 	if err != nil {
 		return nil, err
 	}

@@ -52,6 +52,9 @@ func Read(pids ...int) (Usage, error) {
 	return sum, nil
 }
 
+// Own meters this process, without those that it started.
+func Own() (Usage, error) { return usage(os.Getpid()) }
+
 // ResetPeak makes Peak count from now on. Where that is not permitted, it
 // counts from the start of the process.
 func ResetPeak(pids ...int) error {

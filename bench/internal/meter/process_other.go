@@ -18,6 +18,9 @@ var errLinux = errors.New("what a process uses can be told on Linux only")
 // Read fails.
 func Read(...int) (Usage, error) { return Usage{}, errLinux }
 
+// Own fails.
+func Own() (Usage, error) { return Usage{}, errLinux }
+
 // ResetPeak fails.
 func ResetPeak(...int) error { return errLinux }
 

@@ -114,6 +114,7 @@ func NewServer(config *rest.Config) (*Server, *rest.Config, error) {
 	s := &Server{own: Requests{}}
 	config = rest.CopyConfig(config)
 	config.QPS = -1
+	config.DisableCompression = true // what is read often would cost the server as much again
 	config.UserAgent = "plumb-bench"
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return counting{s, next} })
 	var err error

@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"strings"
 	"sync"
+	"time"
 	"unique"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -43,6 +44,8 @@ type store struct {
 	// writing holds back the events of objects that are being written by this
 	// process, until it is known which of them are echoes of the write.
 	writing map[name]*held
+	// gone is what went last of what was remembered.
+	gone sighting
 }
 
 type held struct {
@@ -171,6 +174,7 @@ func (s *store) drop(n name, m *metav1.PartialObjectMetadata) (Event, bool) {
 		return Event{}, false
 	}
 	delete(s.records, n)
+	s.gone = sighting{ref: s.ref(n), uid: before.uid.text(), at: time.Now()}
 	s.wanted.add(n, len(s.records)) // it was asked for, or ours: its return is of interest
 	return Event{Ref: s.ref(n), Deleted: true, Meta: m, managers: s.keep.managers, before: before}, true
 }

@@ -40,7 +40,8 @@ type destination struct {
 	releases map[object.Ref]app.ID
 	came     map[app.Reason]int // how often something came for want of which apps fail
 	heard    time.Time          // when a connection before this one last had an answer
-	down     *outage            // nil while it answers
+	down     *outage            // nil while it answers; of others than the local one
+	away     *absence           // of the local one
 }
 
 // outage is a cluster that does not answer.

@@ -91,11 +91,12 @@ type Engine struct {
 	underWay     underWay
 	// elsewhere are the apps that other processes deliver; none is in apps.
 	elsewhere  map[app.ID]elsewhere
-	ctx        context.Context // of Run; nil before
-	delivering context.Context // the same, once it may deliver
-	ended      bool            // Run waits for what runs, nothing may begin any more
-	started    chan struct{}   // closed by Start
-	leaving    chan struct{}   // has room for one: a repository may have lost its last reader
+	ctx        context.Context         // of Run; nil before
+	delivering context.Context         // the same, once it may deliver
+	rewind     context.CancelCauseFunc // ends Run
+	ended      bool                    // Run waits for what runs, nothing may begin any more
+	started    chan struct{}           // closed by Start
+	leaving    chan struct{}           // has room for one: a repository may have lost its last reader
 	once       sync.Once
 	running    sync.WaitGroup
 }
@@ -135,10 +136,13 @@ func (e *Engine) Start() {
 	})
 }
 
-// Run delivers until ctx ends, and returns when all work has stopped.
+// Run delivers until ctx ends, and returns when all work has stopped. Its only
+// error is ErrRewound.
 func (e *Engine) Run(ctx context.Context) error {
+	ctx, rewind := context.WithCancelCause(ctx)
+	defer rewind(nil)
 	e.mu.Lock()
-	e.ctx = ctx
+	e.ctx, e.rewind = ctx, rewind
 	for _, s := range e.sources {
 		e.running.Go(s.run)
 	}
@@ -153,7 +157,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}()
 	select {
 	case <-ctx.Done():
-		return nil
+		return rewound(ctx)
 	case <-e.started:
 	}
 	e.mu.Lock()
@@ -163,6 +167,13 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	e.mu.Unlock()
 	<-ctx.Done()
+	return rewound(ctx)
+}
+
+func rewound(ctx context.Context) error {
+	if err := context.Cause(ctx); errors.Is(err, ErrRewound) {
+		return err
+	}
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -119,6 +120,14 @@ func (m *Member) fill(l *coordinationv1.Lease) {
 	l.Spec.HolderIdentity, l.Spec.LeaseDurationSeconds, l.Spec.RenewTime = &m.incarnation, &seconds, &now
 }
 
+// precedes reports whether a Lease is an earlier state of the one that this
+// process wrote last: the data of the cluster were restored. m.writing is held.
+func (m *Member) precedes(l *coordinationv1.Lease) bool {
+	mine, err := strconv.ParseUint(m.lease.ResourceVersion, 10, 64)
+	then, err2 := strconv.ParseUint(l.ResourceVersion, 10, 64)
+	return err == nil && err2 == nil && then < mine
+}
+
 // errLost: the Lease of this process is gone.
 var errLost = fmt.Errorf("the Lease of this replica is gone")
 
@@ -159,6 +168,8 @@ func (m *Member) update(ctx context.Context, annotation, value string) error {
 			return errLost
 		case err != nil:
 			return err
+		case holderOf(got) != m.incarnation && m.precedes(got):
+			return errLost
 		case holderOf(got) != m.incarnation:
 			return fmt.Errorf("%w: %s", ErrTaken, m.opts.ID)
 		}

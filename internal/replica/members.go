@@ -46,6 +46,13 @@ func (m *members) state() (_ []shard.Member, synced bool) {
 	return out, m.synced
 }
 
+// lease gives the Lease of that name, nil if there is none.
+func (m *members) lease(name string) *coordinationv1.Lease {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.leases[name].lease
+}
+
 // others gives the Leases besides the one of that name.
 func (m *members) others(name string) []sighting {
 	m.mu.Lock()

@@ -205,7 +205,7 @@ func (m *Member) term(ctx context.Context, work Work, shared *bool) (lost bool, 
 			step := handover.See(members)
 			switch {
 			case step.Lost:
-				if slices.ContainsFunc(members, func(o shard.Member) bool { return o.Name == m.name }) {
+				if m.taken() {
 					return false, fmt.Errorf("%w: %s", ErrTaken, m.opts.ID)
 				}
 				return true, nil
@@ -235,6 +235,15 @@ func (m *Member) term(ctx context.Context, work Work, shared *bool) (lost bool, 
 		}
 		expiry.Stop()
 	}
+}
+
+// taken reports whether the watch shows the Lease of this process in the hands
+// of another.
+func (m *Member) taken() bool {
+	l := m.members.lease(m.name)
+	m.writing.Lock()
+	defer m.writing.Unlock()
+	return l != nil && !m.precedes(l)
 }
 
 // background is something that is under way and may be stopped. The zero value

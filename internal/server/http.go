@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -15,7 +16,33 @@ import (
 	"plumb.dev/plumb/internal/source/webhook"
 )
 
-// handler serves health, metrics, webhooks and what sources hold.
+// front is what listens: it outlives the engine behind it, and tells that the
+// process is alive while there is none.
+type front struct{ now atomic.Pointer[http.Handler] }
+
+// show puts a handler behind it; nil for none.
+func (f *front) show(h http.Handler) {
+	if h == nil {
+		f.now.Store(nil)
+		return
+	}
+	f.now.Store(&h)
+}
+
+// ServeHTTP implements http.Handler.
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := f.now.Load()
+	switch {
+	case r.URL.Path == "/healthz" && r.Method == http.MethodGet:
+		fmt.Fprintln(w, "ok")
+	case h == nil:
+		http.Error(w, "everything is being read anew", http.StatusServiceUnavailable)
+	default:
+		(*h).ServeHTTP(w, r)
+	}
+}
+
+// handler serves readiness, metrics, webhooks and what sources hold.
 func handler(eng *engine.Engine, ctl *controller.Controller, cl *cluster.Cluster, member *replica.Member, flux *fluxMetrics, opts Options) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -28,7 +55,6 @@ func handler(eng *engine.Engine, ctl *controller.Controller, cl *cluster.Cluster
 	}))
 	registry.MustRegister(newClusterMetrics(eng), flux)
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if why := ctl.Waiting(); why != "" {
 			http.Error(w, why, http.StatusServiceUnavailable)

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -80,7 +81,8 @@ type Options struct {
 	Render worker.Options
 }
 
-// Run serves until ctx ends.
+// Run serves until ctx ends. Should the cluster turn out not to be the one that
+// it was, everything but the HTTP address and the caches is made anew.
 func Run(ctx context.Context, opts Options) error {
 	var listener net.Listener
 	if opts.Listen != "" {
@@ -94,6 +96,28 @@ func Run(ctx context.Context, opts Options) error {
 		}
 	}
 	release.Prepare()
+	if told := opts.Delivering; told != nil {
+		opts.Delivering = sync.OnceFunc(told)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	var endpoints front
+	if listener != nil {
+		group.Go(func() error { return serve(ctx, listener, &endpoints) })
+	}
+	group.Go(func() error {
+		for {
+			err := run(ctx, opts, listener, &endpoints)
+			if !errors.Is(err, engine.ErrRewound) || ctx.Err() != nil {
+				return err
+			}
+			opts.Log.Warn("everything is read and compared anew", "reason", err)
+		}
+	})
+	return group.Wait()
+}
+
+// run serves until ctx ends, or what it remembers counts no more.
+func run(ctx context.Context, opts Options, listener net.Listener, endpoints *front) error {
 	// The embedded control plane is the same binary: by this name an audit log
 	// tells the engine from it.
 	version := opts.Version + " (" + opts.ReplicaID + ")"
@@ -121,7 +145,8 @@ func Run(ctx context.Context, opts Options) error {
 			Version: version,
 		}
 	}
-	cl, err := cluster.Connect(opts.Config, watched(engine.Watcher{Event: func(ev cluster.Event) { eng.Observed(ev) }}))
+	cl, err := cluster.Connect(opts.Config, watched(engine.Watcher{
+		Event: func(ev cluster.Event) { eng.Observed(ev) }, Contact: func(bool) { eng.Contact() }}))
 	if err != nil {
 		return err
 	}
@@ -165,10 +190,9 @@ func Run(ctx context.Context, opts Options) error {
 	eng = engine.New(options)
 	ctl.Use(metered{starting{eng, opts.Delivering}, metrics})
 
+	endpoints.show(handler(eng, ctl, cl, member, metrics, opts))
+	defer endpoints.show(nil)
 	group, ctx := errgroup.WithContext(ctx)
-	if listener != nil {
-		group.Go(func() error { return serve(ctx, listener, handler(eng, ctl, cl, member, metrics, opts)) })
-	}
 	key, err := member.Key(ctx)
 	if err != nil { // ctx ended
 		return group.Wait()

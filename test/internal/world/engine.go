@@ -103,9 +103,15 @@ func (w *World) EngineAlive() {
 
 // Tail is the end of the engine's log.
 func (w *World) Tail() string {
+	log := w.Log()
+	return log[max(0, len(log)-6000):]
+}
+
+// Log is what the engine, and those before it, have logged.
+func (w *World) Log() string {
 	data, err := os.ReadFile(w.log.Name())
 	if err != nil {
 		return err.Error()
 	}
-	return string(data[max(0, len(data)-6000):])
+	return string(data)
 }

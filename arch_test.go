@@ -21,7 +21,7 @@ const module = "plumb.dev/plumb/"
 // that further. A package that is not listed fails the test.
 var layers = [][]string{
 	pure,
-	{"internal/render", "internal/rendercache", "internal/secret", "internal/source", "internal/cluster", "internal/apply", "internal/release", "internal/replica", "internal/resident"},
+	{"internal/render", "internal/rendercache", "internal/secret", "internal/source", "internal/cluster", "internal/apply", "internal/release", "internal/replica", "internal/resident", "internal/pace"},
 	{"internal/engine"},
 	{"internal/controller", "internal/sandbox", "internal/install", "api", "examples"},
 	{"internal/server", "internal/up", "internal/adopt", "internal/bootstrap"},

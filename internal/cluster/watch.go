@@ -18,6 +18,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"plumb.dev/plumb/internal/object"
+	"plumb.dev/plumb/internal/pace"
 )
 
 // The kinds that other objects need to exist at all; they are always watched.
@@ -42,7 +43,7 @@ var errNotWatchable = errors.New("this kind cannot be watched")
 // kindWatch keeps the store of one kind up to date.
 type kindWatch struct {
 	store *store
-	pace  pacer
+	pace  pace.Pacer
 	kick  chan struct{} // something happened that makes another try worthwhile
 
 	mu     sync.Mutex
@@ -52,29 +53,6 @@ type kindWatch struct {
 	open   bool          // a watch runs
 	failed error         // why the last one could not be opened
 	since  time.Time     // when open last changed
-}
-
-// pacer slows down what is done again and again within a second. The reflector
-// itself does not wait before it opens another watch when it is told that the
-// history expired, and a broken server may say so every time.
-type pacer struct {
-	last  time.Time
-	delay time.Duration
-}
-
-func (p *pacer) wait(ctx context.Context) {
-	if time.Since(p.last) > time.Second+p.delay {
-		p.delay = 0
-	} else {
-		p.delay = min(max(2*p.delay, retryFirst), retryMost)
-		pause := time.NewTimer(p.delay)
-		defer pause.Stop()
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-		}
-	}
-	p.last = time.Now()
 }
 
 // track makes sure that a kind is watched.
@@ -202,7 +180,7 @@ func (c *Cluster) reflector(gvr schema.GroupVersionResource, k *kindWatch) *cach
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 			k.opening()
-			k.pace.wait(ctx)
+			k.pace.Wait(ctx)
 			w, err := client.Watch(ctx, options)
 			k.opened(err)
 			return w, err

@@ -18,8 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
@@ -29,6 +29,7 @@ import (
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/dialect/argo"
 	"plumb.dev/plumb/internal/dialect/flux"
+	"plumb.dev/plumb/internal/pace"
 	"plumb.dev/plumb/internal/shard"
 )
 
@@ -226,8 +227,19 @@ func (c *Controller) Run(ctx context.Context) error {
 }
 
 func (c *Controller) informer(w watch) cache.SharedIndexInformer {
-	informer := dynamicinformer.NewFilteredDynamicInformer(c.dynamic, w.resource, metav1.NamespaceAll, 0, cache.Indexers{},
-		func(o *metav1.ListOptions) { o.LabelSelector = w.selector }).Informer()
+	client := c.dynamic.Resource(w.resource)
+	selected := func(o metav1.ListOptions) metav1.ListOptions {
+		o.LabelSelector = w.selector
+		return o
+	}
+	informer := cache.NewSharedIndexInformerWithOptions(cache.ToListWatcherWithWatchListSemantics(new(pace.Pacer).Watches(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			return client.List(ctx, selected(o))
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
+			return client.Watch(ctx, selected(o))
+		},
+	}), c.dynamic), &unstructured.Unstructured{}, cache.SharedIndexInformerOptions{ObjectDescription: w.resource.String()})
 	_ = informer.SetTransform(func(o any) (any, error) {
 		if u, ok := o.(*unstructured.Unstructured); ok {
 			return keptOf(u)

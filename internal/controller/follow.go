@@ -17,6 +17,7 @@ import (
 
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/dialect/flux"
+	"plumb.dev/plumb/internal/pace"
 )
 
 // follow watches what ref names until ctx ends, and tells the engine what it
@@ -161,7 +162,7 @@ func followOne[T any, L runtime.Object](ctx context.Context, c *Controller, of n
 		said(nil)
 	}
 	var denied atomic.Bool
-	informer = cache.NewSharedInformer(cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+	informer = cache.NewSharedInformer(cache.ToListWatcherWithWatchListSemantics(new(pace.Pacer).Watches(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			return of.List(ctx, named(o))
 		},
@@ -172,7 +173,7 @@ func followOne[T any, L runtime.Object](ctx context.Context, c *Controller, of n
 			}
 			return w, err
 		},
-	}, c.core), any(example).(runtime.Object), 0)
+	}), c.core), any(example).(runtime.Object), 0)
 	_ = informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
 		if ctx.Err() == nil && apierrors.IsForbidden(err) {
 			denied.Store(true)

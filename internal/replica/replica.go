@@ -29,6 +29,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
+	"plumb.dev/plumb/internal/pace"
 	"plumb.dev/plumb/internal/shard"
 )
 
@@ -382,7 +383,8 @@ func (m *Member) watch(ctx context.Context) {
 			return m.leases.Watch(ctx, options)
 		},
 	}
-	cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(lw, m.core), &coordinationv1.Lease{}, m.members,
+	pacer := pace.Pacer{Most: time.Second}
+	cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(pacer.Watches(lw), m.core), &coordinationv1.Lease{}, m.members,
 		cache.ReflectorOptions{Name: "replicas", Backoff: &wait.Backoff{Duration: 50 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 10, Cap: time.Second}}).
 		RunWithContext(ctx)
 }

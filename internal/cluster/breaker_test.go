@@ -3,12 +3,16 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/client-go/rest"
 
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/object"
@@ -113,6 +117,28 @@ func TestFrozen(t *testing.T) {
 	p.kubectl("", "patch", "configmap", "frozen", "--type=merge", "-p", `{"data":{"a":"9"}}`)
 	if live := p.current(p.ref("ConfigMap", "frozen")); live.Owned == written.Owned {
 		t.Error("drift after the frost was not seen")
+	}
+}
+
+// TestAttentive: connections are pinged whoever makes them.
+func TestAttentive(t *testing.T) {
+	config := &rest.Config{Host: "https://127.0.0.1:1", Dial: (&net.Dialer{}).DialContext}
+	c, err := Connect(config, Options{Managers: managers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	rt := c.gate.next
+	for {
+		wrapper, ok := rt.(utilnet.RoundTripperWrapper)
+		if !ok {
+			break
+		}
+		rt = wrapper.WrappedRoundTripper()
+	}
+	at, ok := rt.(*http.Transport)
+	if !ok || at.HTTP2 == nil || at.HTTP2.SendPingTimeout != pingAfter || at.TLSHandshakeTimeout != handshakeFor {
+		t.Errorf("%T %+v", rt, at)
 	}
 }
 

@@ -93,11 +93,11 @@ func Connect(config *rest.Config, opts Options) (*Cluster, error) {
 	config.UserAgent = strings.TrimSuffix("plumb-engine/"+opts.Version, "/")
 	config.WarningHandlerWithContext = rest.NoWarnings{}
 	if config.Dial == nil {
-		// This also makes the transport one of our own, not one that is shared
-		// with other clients of the same server.
 		config.Dial = (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext
-		config.WrapTransport = transport.Wrappers(attentive, config.WrapTransport)
 	}
+	// That there is a Dial makes the transport one of our own, not one that is
+	// shared with other clients of the same server.
+	config.WrapTransport = transport.Wrappers(attentive, config.WrapTransport)
 	base, err := rest.TransportFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", config.Host, err)

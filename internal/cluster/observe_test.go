@@ -272,11 +272,12 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// TestUnreadableKind: a kind that may not be listed is an error, and not a
-// kind without objects.
+// TestUnreadableKind: a kind that may not be listed everywhere is an error, and
+// not a kind without objects. It says which right is missing.
 func TestUnreadableKind(t *testing.T) {
 	p := newPlace(t)
 	p.kubectl("", "create", "serviceaccount", "blind")
+	p.kubectl("", "create", "rolebinding", "blind", "--clusterrole=cluster-admin", "--serviceaccount="+p.namespace+":blind") // in this namespace
 	config := *p.config
 	config.Impersonate.UserName = "system:serviceaccount:" + p.namespace + ":blind"
 	config.Impersonate.Groups = []string{"system:authenticated"}
@@ -289,7 +290,8 @@ func TestUnreadableKind(t *testing.T) {
 	defer cancel()
 	facts, err := blind.Self().Observe(ctx, p.query(0, configMap("cm", `a: "1"`)))
 	f := app.AsFailure(err, "")
-	if f == nil || f.Reason != app.ReasonForbidden || f.Stage != app.StageObserve || !strings.Contains(f.Error(), "configmaps") {
+	if f == nil || f.Reason != app.ReasonForbidden || f.Stage != app.StageObserve || !strings.Contains(f.Hint, "list and watch this kind in all namespaces") ||
+		!strings.Contains(f.Error(), `cannot list resource "configmaps" in API group "" at the cluster scope`) {
 		t.Errorf("got %+v, %v", facts, err)
 	}
 }

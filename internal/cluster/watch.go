@@ -262,7 +262,11 @@ func (k *kindWatch) ready(ctx context.Context) error {
 	}
 	for first := true; !k.synced; first = false {
 		if k.err != nil && !first {
-			return Classify("observation", k.every(), object.Origin{}, k.err)
+			f := Classify("observation", k.every(), object.Origin{}, k.err)
+			if apierrors.IsForbidden(k.err) {
+				f.Hint = "let the credentials list and watch this kind in all namespaces, by a ClusterRole: rights in some alone are not enough, as each kind is watched in one piece"
+			}
+			return f
 		}
 		tried := k.tried
 		k.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -81,6 +82,13 @@ type Controller struct {
 	// and to tell the engine of it: what is old, or gone, must not come last.
 	feeding sync.Mutex
 
+	// sharing is held while the share changes. wanted is the share that this
+	// replica has among the others; held: nothing of it is worked on now.
+	sharing sync.Mutex
+	wanted  shard.Share
+	held    bool
+	waiting atomic.Pointer[string] // see Waiting
+
 	mu      sync.Mutex
 	share   shard.Share // what this replica works on
 	reads   map[app.ID][]app.SourceID
@@ -138,7 +146,7 @@ func New(opts Options) (*Controller, error) {
 		share = shard.Share{}
 	}
 	c := &Controller{
-		share: share, reads: map[app.ID][]app.SourceID{}, running: make(chan struct{}),
+		share: share, wanted: share, reads: map[app.ID][]app.SourceID{}, running: make(chan struct{}),
 		opts: opts, log: opts.Log, dynamic: dyn, core: core, metadata: meta, spared: map[types.UID]bool{},
 		argo: argo.Options{ControlNamespace: opts.ControlNamespace}, inPlaceOf: newStandIn(),
 		latest:  map[resourceKey]*kept{},
@@ -193,7 +201,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	c.ctx = ctx
 	c.startEvents()
 	defer c.events.Shutdown()
-	c.awaitPredecessors(ctx)
+	c.awaitPredecessors(ctx) // before anything is written
 	c.awaitDefinitions(ctx)
 	close(c.running)
 	for _, w := range c.watches() {
@@ -208,6 +216,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		}
 	}
 	c.engine.Start()
+	c.heedPredecessors(ctx)
 	<-ctx.Done()
 	return nil
 }

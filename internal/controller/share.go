@@ -55,6 +55,34 @@ func (c *Controller) oursApp(id app.ID) bool { return c.ours(id.Kind, id.Namespa
 // way.
 func (c *Controller) Narrow(share shard.Share) {
 	<-c.running
+	c.sharing.Lock()
+	defer c.sharing.Unlock()
+	c.wanted = c.wanted.And(share)
+	c.narrow(share)
+}
+
+// hold gives up everything, and returns when nothing is under way, until goOn.
+func (c *Controller) hold() {
+	c.sharing.Lock()
+	defer c.sharing.Unlock()
+	c.held = true
+	c.narrow(shard.Share{})
+}
+
+// goOn takes up again what is this replica's by now. Others may have worked on
+// it.
+func (c *Controller) goOn(ctx context.Context) error {
+	c.sharing.Lock()
+	defer c.sharing.Unlock()
+	if err := c.widen(ctx, c.wanted, true); err != nil {
+		return err
+	}
+	c.held = false
+	return nil
+}
+
+// narrow is Narrow without regard to hold. The caller holds c.sharing.
+func (c *Controller) narrow(share shard.Share) {
 	// Whoever feeds the engine finishes first, and then sees the new share.
 	c.feeding.Lock()
 	c.mu.Lock()
@@ -94,6 +122,17 @@ func (c *Controller) Narrow(share shard.Share) {
 // and what this replica knows of repositories counts no more.
 func (c *Controller) Widen(ctx context.Context, share shard.Share, shared bool) error {
 	<-c.running
+	c.sharing.Lock()
+	defer c.sharing.Unlock()
+	c.wanted = share
+	if c.held {
+		return nil // goOn does it
+	}
+	return c.widen(ctx, share, shared)
+}
+
+// widen is Widen without regard to hold. The caller holds c.sharing.
+func (c *Controller) widen(ctx context.Context, share shard.Share, shared bool) error {
 	if shared {
 		if err := c.reread(ctx); err != nil {
 			return err

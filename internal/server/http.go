@@ -30,6 +30,10 @@ func handler(eng *engine.Engine, ctl *controller.Controller, cl *cluster.Cluster
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if why := ctl.Waiting(); why != "" {
+			http.Error(w, why, http.StatusServiceUnavailable)
+			return
+		}
 		if !eng.Ready() {
 			http.Error(w, "the custom resources have not been read yet", http.StatusServiceUnavailable)
 			return

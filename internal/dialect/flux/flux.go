@@ -106,5 +106,11 @@ func Keys() []string {
 	return keys
 }
 
+// IsDelivered reports whether labels are of an object that a Kustomization or a
+// HelmRelease delivers.
+func IsDelivered(labels map[string]string) bool {
+	return labels[ownerName] != "" || labels[helmOwnerName] != ""
+}
+
 // Strip is the metadata that taking an object over removes.
 func Strip() []string { return strip() }

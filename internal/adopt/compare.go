@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -26,6 +27,7 @@ const atOnce = 4
 type Comparison struct {
 	App       app.ID
 	Suspended bool         // nobody does anything about it
+	Failed    bool         // under Flux, so far
 	Revision  app.Revision // compared with
 	Applied   app.Revision // what Flux has delivered last
 	Objects   int          // how many were compared
@@ -55,6 +57,9 @@ type Comparer struct {
 	Sources *source.Store
 	Bases   *source.Store // remote bases; nil refuses them
 	Version string        // of Plumb
+	// Tenancy and LenientVariables are as the engine has them that takes over.
+	Tenancy          flux.Tenancy
+	LenientVariables bool
 	// Progress, if set, is told how many of all are done.
 	Progress func(done, all int)
 
@@ -67,7 +72,7 @@ type Comparer struct {
 // cluster could not be asked at all.
 func (c *Comparer) Compare(ctx context.Context, in *Cluster, apps []*unstructured.Unstructured) ([]Comparison, error) {
 	var err error
-	if c.resolver, err = controller.New(controller.Options{Config: in.config, Log: slog.New(slog.DiscardHandler)}); err != nil {
+	if c.resolver, err = controller.New(controller.Options{Config: in.config, Tenancy: c.Tenancy, Log: slog.New(slog.DiscardHandler)}); err != nil {
 		return nil, err
 	}
 	c.clusters = map[string]*cluster.Cluster{}
@@ -106,7 +111,7 @@ func (c *Comparer) options() cluster.Options {
 
 func (c *Comparer) one(ctx context.Context, u *unstructured.Unstructured) (out Comparison) {
 	view := viewOf(u)
-	out = Comparison{App: view.ID, Suspended: view.Suspended, Applied: view.Applied}
+	out = Comparison{App: view.ID, Suspended: view.Suspended, Failed: view.State == app.StateFailed, Applied: view.Applied}
 	if view.Suspended {
 		return out
 	}
@@ -125,10 +130,31 @@ func (c *Comparer) one(ctx context.Context, u *unstructured.Unstructured) (out C
 		out.Err = err
 		return out
 	}
-	if spec.Release != nil {
-		return c.release(ctx, out, cl, spec, src, parts)
+	looking := engine.Looking{Sources: c.Sources, Bases: c.Bases, Cluster: cl, AsAccount: true, LenientVariables: c.LenientVariables}
+	mine := out
+	out = c.preview(ctx, out, looking, spec, src, parts)
+	if spec.Target.ServiceAccount == "" || !mayNotImpersonate(out.Err) {
+		return out
 	}
-	revision, p, err := engine.Preview(ctx, c.Sources, c.Bases, cl, spec, src, parts...)
+	looking.AsAccount = false
+	out = c.preview(ctx, mine, looking, spec, src, parts)
+	out.Warnings = append(out.Warnings, app.Warning{Message: fmt.Sprintf(
+		"compared with your rights: you may not act as the service account %s, which it is delivered as", spec.Target.ServiceAccount)})
+	return out
+}
+
+// mayNotImpersonate reports whether the API server refuses that the user acts
+// as someone else; of a failure only the message tells.
+func mayNotImpersonate(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "cannot impersonate resource")
+}
+
+// preview compares one app as looking says.
+func (c *Comparer) preview(ctx context.Context, out Comparison, looking engine.Looking, spec app.Spec, src app.Source, parts []source.Part) Comparison {
+	if spec.Release != nil {
+		return c.release(ctx, out, looking, spec, src, parts)
+	}
+	revision, p, err := engine.Preview(ctx, looking, spec, src, parts...)
 	out.Revision, out.Warnings, out.Err = revision, p.Warnings, err
 	if err == nil && p.Refused != nil {
 		out.Err = p.Refused
@@ -151,8 +177,8 @@ func (c *Comparer) one(ctx context.Context, u *unstructured.Unstructured) (out C
 
 // release compares a Helm release: what stands in its storage with what is
 // asked for and, where the release has drift looked for, with the cluster.
-func (c *Comparer) release(ctx context.Context, out Comparison, cl *cluster.Cluster, spec app.Spec, src app.Source, parts []source.Part) Comparison {
-	revision, next, drift, err := engine.PreviewRelease(ctx, c.Sources, cl, spec, src, parts...)
+func (c *Comparer) release(ctx context.Context, out Comparison, looking engine.Looking, spec app.Spec, src app.Source, parts []source.Part) Comparison {
+	revision, next, drift, err := engine.PreviewRelease(ctx, looking, spec, src, parts...)
 	out.Revision, out.Err, out.Changes = revision, err, drift.Differing()
 	out.Objects = len(drift.Steps())
 	out.Applied = app.Revision{} // it names a version of the chart, not a commit

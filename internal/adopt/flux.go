@@ -70,10 +70,24 @@ type Controller struct {
 	Replaced bool
 	// Operator: the Flux Operator keeps it as it is.
 	Operator bool
+	Args     []string
 }
 
 // Running reports whether it is meant to run.
 func (c Controller) Running() bool { return c.Replicas > 0 }
+
+// Back is how many replicas it has when Flux delivers again; not ok if it is
+// left as it is. Where nothing is noted, because Plumb delivered it with none
+// from the beginning, that is one, as Flux's manifests have it.
+func (c Controller) Back() (replicas int32, ok bool) {
+	switch {
+	case c.Before != nil:
+		return *c.Before, true
+	case c.Replaced && !c.Running():
+		return 1, true
+	}
+	return 0, false
+}
 
 // Controllers finds Flux's controllers in a namespace, "" for all: those that
 // are to be stopped first, in that order, then the others by name.
@@ -93,7 +107,7 @@ func (c *Cluster) Controllers(ctx context.Context, namespace string) ([]Controll
 }
 
 func controllerOf(d *appsv1.Deployment) Controller {
-	out := Controller{Component: app.ComponentOf(d.Name, d.Labels), Namespace: d.Namespace, Name: d.Name, Replicas: replicasOf(d)}
+	out := Controller{Component: app.ComponentOf(d.Name, d.Labels), Namespace: d.Namespace, Name: d.Name, Replicas: replicasOf(d), Args: argsOf(d)}
 	out.Before = replicasBefore(d)
 	out.Replaced = place(out) < len(flux.Replaced())
 	out.Operator = d.Labels[labelManagedBy] == "flux-operator"

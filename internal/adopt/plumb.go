@@ -3,8 +3,10 @@ package adopt
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -21,7 +23,11 @@ type Installed struct {
 	Name      string // of its Deployment
 	Replicas  int32
 	Before    *int32 // replicas before it was stopped, nil if it was not
+	Args      []string
 }
+
+// Meant reports whether it is meant to run, or was before it was stopped.
+func (i Installed) Meant() bool { return i.Replicas > 0 || i.Before != nil && *i.Before > 0 }
 
 // Installed finds the Plumbs that are installed.
 func (c *Cluster) Installed(ctx context.Context) ([]Installed, error) {
@@ -32,9 +38,18 @@ func (c *Cluster) Installed(ctx context.Context) ([]Installed, error) {
 	var out []Installed
 	for i := range list.Items {
 		d := &list.Items[i]
-		out = append(out, Installed{Namespace: d.Namespace, Name: d.Name, Replicas: replicasOf(d), Before: replicasBefore(d)})
+		out = append(out, Installed{Namespace: d.Namespace, Name: d.Name, Replicas: replicasOf(d), Before: replicasBefore(d), Args: argsOf(d)})
 	}
 	return out, nil
+}
+
+// argsOf is the command line of a Deployment's first container: Plumb's and
+// Flux's have one.
+func argsOf(d *appsv1.Deployment) []string {
+	for _, c := range d.Spec.Template.Spec.Containers {
+		return slices.Concat(c.Command, c.Args)
+	}
+	return nil
 }
 
 // Alive lists the replicas of Plumb that hold a Lease, as namespace/name. One
@@ -65,17 +80,14 @@ func (e *OutsideError) Error() string {
 
 // Halt stops Plumb: its Deployments, which nobody starts again before Resume,
 // and returns when no replica is alive. One that runs elsewhere cannot be
-// stopped from here, and is an OutsideError.
-func (c *Cluster) Halt(ctx context.Context, told func(Installed)) error {
-	all, err := c.Installed(ctx)
-	if err != nil {
-		return err
-	}
+// stopped from here, and is an OutsideError. It tells of each before and after.
+func (c *Cluster) Halt(ctx context.Context, all []Installed, told func(i Installed, ended bool)) error {
 	for _, p := range all {
+		told(p, false)
 		if err := c.halt(ctx, p.Namespace, p.Name); err != nil {
 			return fmt.Errorf("stopping Plumb: %w", err)
 		}
-		told(p)
+		told(p, true)
 	}
 	return c.noneAlive(ctx)
 }
@@ -121,36 +133,35 @@ func (c *Cluster) noneAlive(ctx context.Context) error {
 	}
 }
 
-// Resume starts Plumb again where Halt has stopped it.
-func (c *Cluster) Resume(ctx context.Context, told func(Installed)) error {
-	all, err := c.Installed(ctx)
-	if err != nil {
-		return err
-	}
+// Resume starts Plumb again where Halt has stopped it. It tells of each before
+// it is started, and when it is ready.
+func (c *Cluster) Resume(ctx context.Context, all []Installed, told func(i Installed, ready bool)) error {
 	for _, p := range all {
 		if p.Before == nil {
 			continue
 		}
-		if err := c.resume(ctx, p.Namespace, p.Name); err != nil {
+		told(p, false)
+		if err := c.resume(ctx, p.Namespace, p.Name, 0); err != nil {
 			return fmt.Errorf("starting Plumb: %w", err)
 		}
-		told(p)
+		told(p, true)
 	}
 	return nil
 }
 
-// Start starts Flux's controllers again as they ran before Stop, sources first,
-// and tells of each when it is ready.
-func (c *Cluster) Start(ctx context.Context, controllers []Controller, told func(Controller)) error {
-	for i := len(controllers) - 1; i >= 0; i-- {
-		ctl := controllers[i]
-		if ctl.Before == nil {
+// Start starts Flux's controllers again as they ran before TakeOver, sources
+// first, and tells of each before it is started, and when it is ready.
+func (c *Cluster) Start(ctx context.Context, controllers []Controller, told func(ctl Controller, ready bool)) error {
+	for _, ctl := range slices.Backward(controllers) {
+		replicas, ok := ctl.Back()
+		if !ok {
 			continue
 		}
-		if err := c.resume(ctx, ctl.Namespace, ctl.Name); err != nil {
+		told(ctl, false)
+		if err := c.resume(ctx, ctl.Namespace, ctl.Name, replicas); err != nil {
 			return fmt.Errorf("starting %s: %w", ctl.Component, err)
 		}
-		told(ctl)
+		told(ctl, true)
 	}
 	return nil
 }

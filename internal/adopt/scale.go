@@ -74,12 +74,16 @@ func (c *Cluster) unhold(ctx context.Context, namespace, name string) error {
 	return err
 }
 
-// resume undoes halt, and returns when the pods are ready.
-func (c *Cluster) resume(ctx context.Context, namespace, name string) error {
+// resume undoes halt, and returns when the pods are ready. replicas is for a
+// Deployment that has none and was not stopped by halt.
+func (c *Cluster) resume(ctx context.Context, namespace, name string, replicas int32) error {
 	d, err := c.edit(ctx, namespace, name, func(d *appsv1.Deployment) map[string]any {
 		before := replicasBefore(d)
-		if before == nil {
+		if before == nil && replicasOf(d) >= replicas {
 			return nil
+		}
+		if before == nil {
+			before = &replicas
 		}
 		notes := map[string]any{ReplicasAnnotation: nil}
 		if d.Annotations[heldAnnotation] != "" {

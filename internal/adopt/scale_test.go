@@ -96,7 +96,7 @@ func TestHaltAndResume(t *testing.T) {
 			if n := f.pods("it"); n != 0 || replicasOf(d) != 0 || *replicasBefore(d) != 2 || d.Annotations[hold] != "disabled" {
 				t.Fatalf("%d pods, %d replicas, annotations %v", n, replicasOf(d), d.Annotations)
 			}
-			if err := f.resume(t.Context(), f.namespace, "it"); err != nil {
+			if err := f.resume(t.Context(), f.namespace, "it", 1); err != nil {
 				t.Fatal(err)
 			}
 			d = f.get("it")

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,30 +20,45 @@ import (
 	"plumb.dev/plumb/internal/dialect/flux"
 )
 
-// Stop stops those of Flux's controllers that Plumb replaces, one after the
+// Replaced are those of controllers that Plumb does the work of.
+func Replaced(controllers []Controller) []Controller {
+	return slices.DeleteFunc(slices.Clone(controllers), func(c Controller) bool { return !c.Replaced })
+}
+
+// TakeOver stops those of Flux's controllers that Plumb replaces, one after the
 // other: while kustomize-controller lives, it would start the others again. It
-// returns when none of their pods is left, and tells of each.
-func (c *Cluster) Stop(ctx context.Context, controllers []Controller, told func(Controller)) error {
-	for _, ctl := range controllers {
-		if !ctl.Replaced {
-			continue
+// returns when none of their pods is left, with the definitions that became
+// Plumb's. It tells of each controller before and after.
+func (c *Cluster) TakeOver(ctx context.Context, controllers []Controller, told func(ctl Controller, ended bool)) (defined []string, err error) {
+	replaced := Replaced(controllers)
+	running := slices.ContainsFunc(replaced, Controller.Running)
+	for i, ctl := range replaced {
+		if i == len(replaced)-1 {
+			// With the last of them a Plumb that waits begins. What it writes must
+			// be kept by then, and be told from what it wrote some earlier time.
+			if defined, err = c.Define(ctx, false); err != nil {
+				return nil, err
+			}
+			if running {
+				if _, err := c.erase(ctx, true); err != nil {
+					return nil, err
+				}
+			}
 		}
+		told(ctl, false)
 		if err := c.halt(ctx, ctl.Namespace, ctl.Name); err != nil {
-			return fmt.Errorf("stopping %s: %w", ctl.Component, err)
+			return nil, fmt.Errorf("stopping %s: %w", ctl.Component, err)
 		}
-		told(ctl)
+		told(ctl, true)
 	}
 	// Nobody is left who would scale them up: Plumb does not. It may deliver
 	// them, and remove them when Git has them no more.
-	for _, ctl := range controllers {
-		if !ctl.Replaced {
-			continue
-		}
+	for _, ctl := range replaced {
 		if err := c.unhold(ctx, ctl.Namespace, ctl.Name); err != nil {
-			return fmt.Errorf("%s: %w", ctl.Component, err)
+			return nil, fmt.Errorf("%s: %w", ctl.Component, err)
 		}
 	}
-	return nil
+	return defined, nil
 }
 
 var definitionResource = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
@@ -83,14 +99,17 @@ func (c *Cluster) Define(ctx context.Context, dryRun bool) (changed []string, er
 // and the artifacts that were to be had of Plumb alone: Flux makes its own, and
 // waits for them, where it would give up for long on one that is not there. It
 // tells of how many resources it did.
-func (c *Cluster) Forget(ctx context.Context) (int, error) {
+func (c *Cluster) Forget(ctx context.Context) (int, error) { return c.erase(ctx, false) }
+
+// erase does so; of apps alone where no artifact is at stake.
+func (c *Cluster) erase(ctx context.Context, appsOnly bool) (int, error) {
 	patch, err := json.Marshal(map[string]any{"status": map[string]any{"plumb": nil, "artifact": nil}})
 	if err != nil {
 		return 0, err
 	}
 	done := 0
 	for _, k := range kinds() {
-		if !controller.Serves(k.resource.GroupResource()) {
+		if !controller.Serves(k.resource.GroupResource()) || appsOnly && !k.delivers {
 			continue
 		}
 		items, err := c.list(ctx, k.resource)

@@ -3,21 +3,14 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
-	"time"
+	"slices"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"plumb.dev/plumb/internal/adopt"
 	"plumb.dev/plumb/internal/source"
 )
-
-type adoptOptions struct {
-	dryRun      bool
-	yes         bool
-	remoteBases bool
-	timeout     time.Duration
-}
 
 func adoptCommand(p *program) *cobra.Command {
 	cmd := &cobra.Command{
@@ -36,133 +29,122 @@ func adoptCommand(p *program) *cobra.Command {
 }
 
 func adoptFluxCommand(p *program) *cobra.Command {
-	var opts adoptOptions
+	var opts handoverOptions
+	var rules rules
 	cmd := &cobra.Command{
 		Use:   "flux",
 		Short: "Take over from a running Flux",
 		Long: `Take over from a Flux that runs in the cluster. First each Kustomization is
 compared, as plumb diff does it, with what Plumb would do about it, and each
-HelmRelease with what is stored of it: that must be nothing. Then Flux's kustomize-controller, helm-controller and source-controller
-are scaled to 0, and their pods waited for; how many replicas they had is noted in
-an annotation. Plumb's definitions of the custom resources take the place of
-Flux's. From then on a Plumb that is installed goes on; it waits as long as Flux
-runs. No resource of yours is changed, and nothing that was delivered is touched.
+HelmRelease with what is stored of it: that must be nothing. Then Flux's
+kustomize-controller, helm-controller and source-controller are scaled to 0, and
+their pods waited for; how many replicas they had is noted in an annotation.
+Plumb's definitions of the custom resources take the place of Flux's. Plumb, which
+waits as long as Flux runs, goes on, and it is waited for until it has taken up
+each Kustomization and HelmRelease. No resource of yours is changed, and nothing
+that was delivered is touched.
 
-If there are differences, or resources that Plumb does not know how to deliver,
+If there are differences, or resources that Plumb does not know how to deliver, or
+demands on tenants that Flux makes and Plumb would not, or if there is no Plumb,
 nothing is done, unless you confirm it or write --yes. --dry-run only compares.
 
--n names the namespace of Flux, flux-system by default. Resources of all
-namespaces are compared. plumb release flux goes back.
+It is compared by the rules that will hold: the flags of the Plumb that is
+installed. Those given here count instead, as for a Plumb outside of the cluster.
 
-The exit code is 1 if there are differences and nothing was done about them.`,
+-n names the namespace of Flux, flux-system by default. Resources of all
+namespaces are compared. plumb release flux goes back. Interrupted, it can be run
+again.
+
+The exit code is 0 when all is taken up and ready, 1 if there are differences and
+nothing was done about them, or if something is not ready, and 5 if the time was
+up.`,
 		Example: `  plumb adopt flux --dry-run
   plumb adopt flux`,
 		Args:              arguments(0, 0),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.adoptFlux(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), opts)
+			h, err := p.handover(cmd, opts, "wide", "json", "yaml")
+			if err != nil {
+				return err
+			}
+			a := &adoption{handover: h, rules: &rules, flags: cmd}
+			return a.run(cmd.Context())
 		},
 	}
-	flags := cmd.Flags()
-	flags.BoolVar(&opts.dryRun, "dry-run", false, "compare, and tell what would be done")
-	flags.BoolVar(&opts.yes, "yes", false, "take over in spite of differences")
-	flags.BoolVar(&opts.remoteBases, "allow-remote-bases", false, "allow kustomizations to build on other Git repositories, as the engine may")
-	flags.DurationVar(&opts.timeout, "timeout", defaultTimeout, "how long to wait for Flux to end")
+	opts.add(cmd.Flags(), "compare, and tell what would be done", "take over in spite of differences",
+		"how long to wait for Flux to end, and for Plumb to have taken up all")
+	rules.add(cmd.Flags())
 	return cmd
-}
-
-// fluxNamespace is where Flux is, unless -n says otherwise.
-func (p *program) fluxNamespace() (string, error) {
-	switch {
-	case p.allNamespaces:
-		return "", usage("-A makes no sense here").hint("-n names the namespace of Flux")
-	case p.namespace != "":
-		return p.namespace, nil
-	}
-	return "flux-system", nil
-}
-
-func (p *program) adoptFlux(ctx context.Context, in io.Reader, out, stderr io.Writer, opts adoptOptions) error {
-	format, err := p.format("wide", "json", "yaml")
-	if err != nil {
-		return err
-	}
-	namespace, err := p.fluxNamespace()
-	if err != nil {
-		return err
-	}
-	config, err := p.restConfig()
-	if err != nil {
-		return err
-	}
-	c, err := adopt.Connect(config)
-	if err != nil {
-		return err
-	}
-	a := adoption{program: p, cluster: c, opts: opts, out: out, stderr: stderr, namespace: namespace}
-	if err := a.look(ctx); err != nil {
-		return err
-	}
-	if format == "json" || format == "yaml" {
-		a.out = io.Discard
-	}
-	a.show(format == "wide")
-	if err := a.decide(ctx, in); err != nil && format != "" && format != "wide" {
-		if writeErr := write(out, format, a.json()); writeErr != nil {
-			return writeErr
-		}
-		return err
-	} else if err != nil {
-		return err
-	}
-	if format == "json" || format == "yaml" {
-		return write(out, format, a.json())
-	}
-	return nil
 }
 
 // adoption is one run of `adopt flux`.
 type adoption struct {
-	*program
-	cluster     *adopt.Cluster
-	opts        adoptOptions
-	out, stderr io.Writer
-	namespace   string
+	*handover
+	rules *rules
+	flags *cobra.Command
 
 	controllers []adopt.Controller
 	resources   adopt.Resources
 	apps        []adopt.Comparison
 	definitions []string // that differ from Plumb's
+	laxer       []string // flags of Flux that Plumb has not
 	installed   []adopt.Installed
 	alive       []string
-	done        bool
+
+	done      bool // Flux was stopped
+	standings []standing
+}
+
+func (a *adoption) run(ctx context.Context) error {
+	if err := a.look(ctx); err != nil {
+		return err
+	}
+	a.show(a.format == "wide")
+	err := a.decide(ctx)
+	if a.machine() {
+		if writeErr := write(a.result, a.format, a.json()); writeErr != nil {
+			return writeErr
+		}
+	}
+	return err
 }
 
 // look finds out all there is to know. It writes nothing.
 func (a *adoption) look(ctx context.Context) (err error) {
+	namespaces := []string{a.namespace}
+	// Who may not even list them is told of all that is lacking.
+	if a.installed, err = a.cluster.Installed(ctx); err != nil && !apierrors.IsForbidden(err) {
+		return err
+	}
+	for _, i := range a.installed {
+		if i.Before != nil {
+			namespaces = append(namespaces, i.Namespace)
+		}
+	}
+	if err := a.mayI(ctx, adopt.ToTakeOver, namespaces...); err != nil {
+		return err
+	}
 	if a.controllers, err = a.cluster.Controllers(ctx, a.namespace); err != nil {
 		return err
 	}
-	replaced := 0
-	for _, ctl := range a.controllers {
-		if ctl.Replaced {
-			replaced++
-		}
-		if ctl.Operator && ctl.Replaced && ctl.Running() {
+	replaced := adopt.Replaced(a.controllers)
+	if len(replaced) == 0 {
+		return a.noFlux(ctx)
+	}
+	for _, ctl := range replaced {
+		if ctl.Operator && ctl.Running() {
 			return no("%s is kept running by the Flux Operator, which would start it again", ctl.Component).
 				hint("scale the Flux Operator to 0, and take its FluxInstance out of Git, first")
 		}
 	}
-	if replaced == 0 {
-		return notFound("there is no Flux in namespace %s", a.namespace).hint("-n names the namespace that Flux is installed in")
+	if err := a.engineRules(ctx, a.cluster, a.flags.Flags(), noteTo(a.stderr)); err != nil {
+		return err
 	}
+	a.laxer = laxer(a.rules.tenancy, a.controllers)
 	if a.resources, err = a.cluster.Resources(ctx); err != nil {
 		return err
 	}
 	if a.definitions, err = a.cluster.Define(ctx, true); err != nil {
-		return err
-	}
-	if a.installed, err = a.cluster.Installed(ctx); err != nil {
 		return err
 	}
 	if a.alive, err = a.cluster.Alive(ctx); err != nil {
@@ -176,8 +158,9 @@ func (a *adoption) look(ctx context.Context) (err error) {
 	comparer := adopt.Comparer{
 		Sources: source.Open(source.Options{Dir: cache, Local: true, Proxy: a.env.Proxy, Now: a.env.Now}),
 		Version: a.build.Version,
+		Tenancy: a.rules.tenancy, LenientVariables: a.rules.lenientVariables,
 	}
-	if a.opts.remoteBases {
+	if a.rules.remoteBases {
 		comparer.Bases = a.bases(cache)
 	}
 	if a.env.ErrorTerminal {
@@ -191,60 +174,70 @@ func (a *adoption) look(ctx context.Context) (err error) {
 // differs reports whether taking over would change anything, or leave
 // something undelivered.
 func (a *adoption) differs() bool {
-	for _, c := range a.apps {
-		if !c.Same() {
-			return true
-		}
-	}
-	return len(a.resources.Unserved) > 0
+	return len(a.resources.Unserved) > 0 || len(a.laxer) > 0 ||
+		slices.ContainsFunc(a.apps, func(c adopt.Comparison) bool { return !c.Same() })
+}
+
+// expected reports whether there is a Plumb that will deliver.
+func (a *adoption) expected() bool {
+	return len(a.alive) > 0 || slices.ContainsFunc(a.installed, adopt.Installed.Meant)
 }
 
 // decide takes over, or says why not.
-func (a *adoption) decide(ctx context.Context, in io.Reader) error {
+func (a *adoption) decide(ctx context.Context) error {
 	switch {
 	case a.opts.dryRun && a.differs():
 		return &Error{Code: ExitNo}
 	case a.opts.dryRun:
 		return nil
-	case a.differs() && !a.opts.yes && !a.confirm(in, "Take over in spite of the differences?"):
+	case a.differs() && !a.opts.yes && !a.confirm("Take over "+a.server+" in spite of the differences?"):
 		return no("nothing was done: Plumb would change what is there").
 			hint("settle the differences in Git, or write --yes to take over in spite of them")
+	case !a.expected() && !a.opts.yes && !a.confirm("There is no Plumb in "+a.server+": nobody would deliver. Stop Flux all the same?"):
+		return no("nothing was done: there is no Plumb, and nobody would deliver").
+			hint("install it first, %s; or write --yes", installLine)
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.opts.timeout)
+	a.say("")
+	within, cancel := context.WithTimeout(ctx, a.opts.timeout)
 	defer cancel()
-	if err := a.takeOver(ctx); err != nil {
+	if err := begun(ctx, a.takeOver(within), "Flux may be stopped in part: plumb adopt flux goes on, plumb release flux goes back"); err != nil {
 		return err
 	}
 	a.done = true
-	a.sayNext()
-	return nil
+	if !a.expected() {
+		a.say("\nNobody delivers now. Install Plumb:\n\n  %s", installLine)
+		return nil
+	}
+	err := a.await(within)
+	a.showStandings()
+	a.say("\nTo go back:\n\n  plumb release flux")
+	if err != nil {
+		return begun(ctx, err, "Flux is stopped, and Plumb goes on by itself: plumb get --watch tells how far it is, and kubectl get pods -A -l app.kubernetes.io/name=plumb whether it runs")
+	}
+	return a.verdict()
 }
 
+const installLine = "plumb install | kubectl apply --server-side --force-conflicts -f -"
+
 func (a *adoption) takeOver(ctx context.Context) error {
-	say := func(format string, args ...any) { fmt.Fprintf(a.out, format+"\n", args...) }
-	err := a.cluster.Stop(ctx, a.controllers, func(ctl adopt.Controller) {
-		say("%s stopped, none of its pods is left", ctl.Component)
+	defined, err := a.cluster.TakeOver(ctx, a.controllers, func(ctl adopt.Controller, ended bool) {
+		if !ended {
+			a.doing("stopping %s", ctl.Component)
+			return
+		}
+		a.say("%s stopped, none of its pods is left", ctl.Component)
 	})
 	if err != nil {
 		return err
 	}
-	changed, err := a.cluster.Define(ctx, false)
-	if err != nil {
-		return err
+	if len(defined) > 0 {
+		a.say("%d definitions of custom resources are Plumb's now", len(defined))
 	}
-	if len(changed) > 0 {
-		say("%d definitions of custom resources are Plumb's now", len(changed))
-	}
-	return a.cluster.Resume(ctx, func(p adopt.Installed) { say("Plumb in %s started again", p.Namespace) })
-}
-
-// confirm asks who sits at the terminal; nobody there is a no.
-func (a *adoption) confirm(in io.Reader, question string) bool {
-	if !a.env.InputTerminal || !a.env.ErrorTerminal {
-		return false
-	}
-	fmt.Fprintf(a.stderr, "%s [y/N] ", question)
-	var answer string
-	_, _ = fmt.Fscanln(in, &answer) // an empty answer is a no
-	return answer == "y" || answer == "yes"
+	return a.cluster.Resume(ctx, a.installed, func(i adopt.Installed, ready bool) {
+		if !ready {
+			a.doing("starting Plumb in %s", i.Namespace)
+			return
+		}
+		a.say("Plumb in %s started again", i.Namespace)
+	})
 }

@@ -17,6 +17,8 @@ type adoptOutput struct {
 	Namespace   string             `json:"namespace"`
 	Differs     bool               `json:"differs"`
 	TakenOver   bool               `json:"takenOver"`
+	Ready       bool               `json:"ready"` // all is taken up by Plumb, and ready
+	LaxerThan   []string           `json:"laxerThanFlux"`
 	Apps        []adoptedOutput    `json:"apps"`
 	Unserved    []unservedOutput   `json:"unserved"`
 	Controllers []controllerOutput `json:"controllers"`
@@ -31,6 +33,10 @@ type adoptedOutput struct {
 	Error     string         `json:"error,omitempty"`
 	Action    string         `json:"action,omitempty"` // what would be done to a Helm release
 	Because   string         `json:"because,omitempty"`
+	// After the takeover.
+	TakenUp bool   `json:"takenUp"`
+	State   string `json:"state,omitempty"`
+	Message string `json:"message,omitempty"`
 }
 
 type unservedOutput struct {
@@ -45,8 +51,11 @@ type controllerOutput struct {
 }
 
 func (a *adoption) json() adoptOutput {
+	after := a.outcomes()
 	out := adoptOutput{Namespace: a.namespace, Differs: a.differs(), TakenOver: a.done,
-		Apps: []adoptedOutput{}, Unserved: []unservedOutput{}, Controllers: []controllerOutput{}, Definitions: append([]string{}, a.definitions...)}
+		Ready:     a.done && len(a.standings) == len(a.apps) && !slices.ContainsFunc(a.standings, func(s standing) bool { return !s.ready() }),
+		LaxerThan: append([]string{}, a.laxer...),
+		Apps:      []adoptedOutput{}, Unserved: []unservedOutput{}, Controllers: controllersJSON(a.controllers), Definitions: append([]string{}, a.definitions...)}
 	for _, c := range a.apps {
 		item := adoptedOutput{diffOutput: changesJSON(c.App, c.Revision, c.Changes, c.Warnings),
 			Suspended: c.Suspended, Objects: c.Objects, Delivered: revisionOutput{c.Applied.Commit, c.Applied.Ref}, Action: c.Action, Because: c.Because}
@@ -54,13 +63,21 @@ func (a *adoption) json() adoptOutput {
 		if c.Err != nil {
 			item.Error = c.Err.Error()
 		}
+		if s, known := after[c.App]; known {
+			item.TakenUp, item.State, item.Message = s.taken, string(s.view.State), s.view.Message
+		}
 		out.Apps = append(out.Apps, item)
 	}
 	for _, u := range a.resources.Unserved {
 		out.Unserved = append(out.Unserved, unservedOutput{u.Kind, u.Count})
 	}
-	for _, ctl := range a.controllers {
-		out.Controllers = append(out.Controllers, controllerOutput{ctl.Component, ctl.Replicas, ctl.Replaced})
+	return out
+}
+
+func controllersJSON(all []adopt.Controller) []controllerOutput {
+	out := []controllerOutput{}
+	for _, ctl := range all {
+		out = append(out, controllerOutput{ctl.Component, ctl.Replicas, ctl.Replaced})
 	}
 	return out
 }
@@ -94,6 +111,16 @@ func (a *adoption) show(wide bool) {
 		fmt.Fprintf(a.out, "\n%d %s would be left to nobody: this version of Plumb does not deliver them (%s%s)\n",
 			u.Count, u.Kind, strings.Join(u.Some, ", "), map[bool]string{true: ", …"}[u.Count > len(u.Some)])
 	}
+	if len(a.laxer) > 0 {
+		fmt.Fprintf(a.out, "\nFlux runs with %s, and Plumb does not: tenants could do more than before\n", strings.Join(a.laxer, " "))
+	}
+	for _, c := range a.apps {
+		for _, w := range c.Warnings {
+			if strings.HasPrefix(w.Message, "compared with your rights") {
+				fmt.Fprintf(a.stderr, "note: %s: %s\n", appWords(c.App), w.Message)
+			}
+		}
+	}
 	fmt.Fprintln(a.out)
 	controllers := newTable(a.out, a.color(), "CONTROLLER", "REPLICAS", "TAKING OVER")
 	rows = nil
@@ -112,7 +139,11 @@ func verdictOf(c adopt.Comparison) (cell, string) {
 	case c.Suspended:
 		return cell{"suspended", faint}, ""
 	case c.Err != nil:
-		return cell{"cannot be delivered", bad}, c.Err.Error()
+		message := c.Err.Error()
+		if c.Failed {
+			message += " (and is not ready under Flux)"
+		}
+		return cell{"cannot be delivered", bad}, message
 	case c.Action != "":
 		return cell{"would " + c.Action, busy}, c.Because
 	case len(c.Changes) == 1:
@@ -163,17 +194,6 @@ func (a *adoption) showGit() {
 			"    annotations: {kustomize.toolkit.fluxcd.io/prune: disabled}\n  END\n", shellWord(f), a.namespace)
 	}
 	fmt.Fprint(a.out, "  git commit -am \"Plumb does the work of Flux's controllers\" && git push\n")
-}
-
-// sayNext tells what is to be done when Flux has ended.
-func (a *adoption) sayNext() {
-	switch {
-	case len(a.alive) > 0 || slices.ContainsFunc(a.installed, func(p adopt.Installed) bool { return p.Replicas > 0 || p.Before != nil }):
-		fmt.Fprint(a.out, "\nPlumb goes on. To watch it:\n\n  plumb get --watch\n")
-	default:
-		fmt.Fprint(a.out, "\nNobody delivers now. Install Plumb:\n\n  plumb install | kubectl apply --server-side --force-conflicts -f -\n")
-	}
-	fmt.Fprint(a.out, "\nTo go back:\n\n  plumb release flux\n")
 }
 
 // appWords is an app as commands take it.

@@ -138,6 +138,10 @@ func (p *program) bootstrapGit(ctx context.Context, in io.Reader, out, stderr io
 	if problem := (*bootstrap.Problem)(nil); errors.As(err, &problem) {
 		return &Error{Code: ExitContent, Err: err, Hint: problem.Hint}
 	}
+	if failure := (*app.Failure)(nil); errors.As(err, &failure) && failure.Reason == app.ReasonAuthentication {
+		return &Error{Code: ExitUnreachable, Err: err,
+			Hint: "--username and --password-file, or --ssh-key-file, give credentials that may read the repository and push to it"}
+	}
 	if err != nil || opts.dryRun {
 		return err
 	}

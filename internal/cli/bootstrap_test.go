@@ -71,8 +71,8 @@ func TestConfirm(t *testing.T) {
 		{true, true, "", false, true}, {false, true, "y\n", false, false}, {true, false, "y\n", false, false},
 	} {
 		var said bytes.Buffer
-		a := adoption{program: &program{env: Environment{InputTerminal: c.in, ErrorTerminal: c.out}}, stderr: &said}
-		if got := a.confirm(strings.NewReader(c.answer), "Really?"); got != c.want || (said.Len() > 0) != c.question {
+		h := handover{program: &program{env: Environment{InputTerminal: c.in, ErrorTerminal: c.out}}, in: strings.NewReader(c.answer), stderr: &said}
+		if got := h.confirm("Really?"); got != c.want || (said.Len() > 0) != c.question {
 			t.Errorf("%+v: got %v, said %q", c, got, said.String())
 		}
 	}

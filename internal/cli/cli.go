@@ -6,6 +6,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -140,7 +141,9 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdin io.Reade
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	if err != nil && context.Cause(ctx) != nil && ctx.Err() == context.Canceled {
+	own := (*Error)(nil)
+	told := errors.As(err, &own) && own.Code == ExitInterrupted // and says how things stand
+	if err != nil && !told && context.Cause(ctx) != nil && ctx.Err() == context.Canceled {
 		err = context.Canceled // whatever it interrupted
 	}
 	verdict := explain(err)

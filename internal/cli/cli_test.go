@@ -65,7 +65,7 @@ func TestUsageErrors(t *testing.T) {
 		{"suspend", []string{"which app?"}},
 		{"adopt flux -A", []string{"-A makes no sense here"}},
 		{"adopt flx", []string{`there is no command "flx"`, `did you mean "flux"?`}},
-		{"release flux -o json", []string{"-o json is not possible here"}},
+		{"release flux -o wide", []string{"-o wide is not possible here"}},
 		{"bootstrap git --url https://h/r", []string{"--url and --path are needed"}},
 		{"suspend --all", []string{"--all of which namespace?", "-A"}},
 		{"suspend --all x -A", []string{"exclude each other"}},

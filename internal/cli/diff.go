@@ -1,13 +1,12 @@
 package cli
 
 import (
-	"context"
 	"fmt"
-	"io"
 	"log/slog"
 
 	"github.com/spf13/cobra"
 
+	"plumb.dev/plumb/internal/adopt"
 	"plumb.dev/plumb/internal/app"
 	remote "plumb.dev/plumb/internal/cluster"
 	"plumb.dev/plumb/internal/controller"
@@ -18,9 +17,8 @@ import (
 )
 
 type diffOptions struct {
-	revision      string
-	argoNamespace string
-	remoteBases   bool
+	revision string
+	rules    rules
 }
 
 func diffCommand(p *program) *cobra.Command {
@@ -40,6 +38,9 @@ that its Secret holds.
 With --revision, Git is taken at another revision than the app's own: what
 would happen if it were delivered.
 
+The app is taken as the engine would take it: by the flags of the Plumb that is
+installed. Those given here count instead, as for one outside of the cluster.
+
 Values of Secrets are shown as fingerprints, which tell equal from different
 values within one output.
 
@@ -49,16 +50,16 @@ The exit code is 1 if there are differences.`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: p.complete(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.diff(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), opts, args[0])
+			return p.diff(cmd, &opts, args[0])
 		},
 	}
 	cmd.Flags().StringVar(&opts.revision, "revision", "", "branch, tag or commit in place of the app's own `REVISION`")
-	cmd.Flags().StringVar(&opts.argoNamespace, "argo-namespace", "argocd", "`NAMESPACE` of Argo CD's projects and repository Secrets")
-	cmd.Flags().BoolVar(&opts.remoteBases, "allow-remote-bases", false, "allow kustomizations to build on other Git repositories, as the engine may")
+	opts.rules.add(cmd.Flags())
 	return cmd
 }
 
-func (p *program) diff(ctx context.Context, out, stderr io.Writer, opts diffOptions, arg string) error {
+func (p *program) diff(cmd *cobra.Command, opts *diffOptions, arg string) error {
+	ctx, out, stderr := cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr()
 	format, err := p.format("json", "yaml")
 	if err != nil {
 		return err
@@ -79,7 +80,14 @@ func (p *program) diff(ctx context.Context, out, stderr io.Writer, opts diffOpti
 	if err != nil {
 		return err
 	}
-	ctl, err := controller.New(controller.Options{Config: config, ControlNamespace: opts.argoNamespace, Log: slog.New(slog.DiscardHandler)})
+	installed, err := adopt.Connect(config)
+	if err != nil {
+		return err
+	}
+	if err := p.engineRules(ctx, installed, cmd.Flags(), noteTo(stderr)); err != nil {
+		return err
+	}
+	ctl, err := controller.New(controller.Options{Config: config, ControlNamespace: opts.rules.argoNamespace, Tenancy: opts.rules.tenancy, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}
@@ -119,9 +127,9 @@ func (p *program) diff(ctx context.Context, out, stderr io.Writer, opts diffOpti
 	}
 	defer done()
 	sources := source.Open(source.Options{Dir: cache, Local: true, Proxy: p.env.Proxy, Now: p.env.Now})
-	var bases *source.Store
-	if opts.remoteBases {
-		bases = p.bases(cache)
+	looking := engine.Looking{Sources: sources, Cluster: cl, LenientVariables: opts.rules.lenientVariables}
+	if opts.rules.remoteBases {
+		looking.Bases = p.bases(cache)
 	}
 	parts, err := engine.Parts(ctx, sources, src, ctl.Source)
 	if err != nil {
@@ -132,13 +140,13 @@ func (p *program) diff(ctx context.Context, out, stderr io.Writer, opts diffOpti
 		if spec.Release = &of; of.Drift.Mode == app.DriftOff {
 			of.Drift.Mode = app.DriftWarn // here it is asked for
 		}
-		revision, next, drift, err := engine.PreviewRelease(ctx, sources, cl, spec, src, parts...)
+		revision, next, drift, err := engine.PreviewRelease(ctx, looking, spec, src, parts...)
 		if err != nil {
 			return err
 		}
 		return p.showRelease(out, stderr, format, spec.ID, revision, next, drift)
 	}
-	revision, plan, err := engine.Preview(ctx, sources, bases, cl, spec, src, parts...)
+	revision, plan, err := engine.Preview(ctx, looking, spec, src, parts...)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
-	"plumb.dev/plumb/internal/dialect/flux"
 	"plumb.dev/plumb/internal/render/worker"
 	"plumb.dev/plumb/internal/replica"
 	"plumb.dev/plumb/internal/resident"
@@ -32,16 +31,13 @@ type serveOptions struct {
 	listen            string
 	cache             string
 	secrets           string
-	argoNamespace     string
 	replicaID         string
 	leaseNamespace    string
 	artifacts         bool
 	artifactAddress   string
 	localRepositories bool
-	remoteBases       bool
 	renderWorkers     int
-	lenientVariables  bool
-	tenancy           flux.Tenancy
+	rules             rules
 	logFormat         string
 	logLevel          string
 	pprof             string
@@ -74,16 +70,11 @@ kubeconfig. The definitions must be installed there: see plumb install.`,
 	flags.BoolVar(&opts.artifacts, "artifacts", true, "serve what sources hold as .tar.gz files, and name them in status.artifact")
 	flags.StringVar(&opts.artifactAddress, "artifact-address", "", "`URL` at which others reach --listen (default: the Service that plumb install makes, or the address itself outside of a cluster)")
 	flags.StringVar(&opts.secrets, "webhook-secrets", "", "`DIR` with the secrets of webhooks: files github, gitlab, gitea, bitbucket, generic")
-	flags.StringVar(&opts.argoNamespace, "argo-namespace", "argocd", "`NAMESPACE` of Argo CD's projects and repository Secrets")
 	flags.BoolVar(&opts.localRepositories, "allow-local-repositories", false, "allow repositories that are directories of this machine (file://)")
-	flags.BoolVar(&opts.remoteBases, "allow-remote-bases", false, "allow kustomizations to build on other Git repositories, and fetch those without credentials")
 	flags.IntVar(&opts.renderWorkers, "render-workers", 0, "render in up to `N` processes at a time (default: one for each CPU, 2 to 4)")
 	flags.StringVar(&opts.replicaID, "replica-id", "", "`ID` of this replica: the same after a restart, and of one process at a time (default: from host name and cache directory)")
 	flags.StringVar(&opts.leaseNamespace, "lease-namespace", "plumb-system", "`NAMESPACE` where the replicas of a cluster find each other")
-	flags.BoolVar(&opts.lenientVariables, "lenient-substitution", false, "in spec.postBuild of Kustomizations, replace a variable that is not set by nothing instead of failing")
-	flags.BoolVar(&opts.tenancy.NoCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse Kustomizations and HelmReleases whose source is in another namespace")
-	flags.StringVar(&opts.tenancy.DefaultServiceAccount, "default-service-account", "", "deliver Kustomizations and HelmReleases that name no service account as this `NAME` of their namespace")
-	flags.StringVar(&opts.tenancy.DefaultKubeConfigServiceAccount, "default-kubeconfig-service-account", "", "where a ConfigMap of spec.kubeConfig.configMapRef names no service account, ask for tokens of this `NAME` of its namespace")
+	opts.rules.add(flags)
 	flags.StringVar(&opts.logFormat, "log-format", "json", "json, as the flux command reads it, or text")
 	flags.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.BoolVar(&opts.supervised, "until-stdin-closes", false, "report on standard output, and end when standard input does")
@@ -161,7 +152,7 @@ func (p *program) runServer(ctx context.Context, stderr io.Writer, opts serveOpt
 	err = server.Run(ctx, server.Options{
 		Config: config, Dir: cache, Listen: opts.listen, Secrets: secrets,
 		NoArtifacts: !opts.artifacts, ArtifactAddress: opts.artifactAddress,
-		LocalSources: opts.localRepositories, RemoteBases: opts.remoteBases, LenientVariables: opts.lenientVariables, Tenancy: opts.tenancy, ControlNamespace: opts.argoNamespace,
+		LocalSources: opts.localRepositories, RemoteBases: opts.rules.remoteBases, LenientVariables: opts.rules.lenientVariables, Tenancy: opts.rules.tenancy, ControlNamespace: opts.rules.argoNamespace,
 		ReplicaID: opts.replicaID, LeaseNamespace: opts.leaseNamespace,
 		Version: p.build.Version, Program: program, Log: log,
 		Render:    p.rendering(opts.renderWorkers, log),

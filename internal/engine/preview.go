@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"time"
 
@@ -12,27 +11,55 @@ import (
 	"plumb.dev/plumb/internal/source"
 )
 
+// Looking is what previews work with.
+type Looking struct {
+	Sources *source.Store
+	Bases   *source.Store // of remote bases; nil refuses them
+	Cluster *cluster.Cluster
+	// AsAccount predicts with the rights of the service account that the app is
+	// delivered as, in place of those of Cluster's own identity.
+	AsAccount bool
+	// LenientVariables is as the engine has it; see Options.
+	LenientVariables bool
+}
+
+// engine is one that delivers nothing.
+func (l Looking) engine() *Engine {
+	return New(Options{Sources: l.Sources, Bases: l.Bases, Cluster: l.Cluster, LenientVariables: l.LenientVariables, Log: slog.New(slog.DiscardHandler)})
+}
+
+// writer is who predicts for an app.
+func (l Looking) writer(spec app.Spec) (*cluster.Writer, error) {
+	if !l.AsAccount || spec.Target.ServiceAccount == "" {
+		return l.Cluster.Self(), nil
+	}
+	return l.Cluster.As(spec.Target.ServiceAccount)
+}
+
 // Preview takes an app along the line as far as the plan, with every
-// difference predicted, and writes nothing. It is what `plumb diff` shows. The
-// predictions are made with the rights of cl's own identity. Remote bases come
-// from bases; nil refuses them. parts are what src is made of; see Parts.
-func Preview(ctx context.Context, sources, bases *source.Store, cl *cluster.Cluster, spec app.Spec, src app.Source, parts ...source.Part) (app.Revision, plan.Plan, error) {
+// difference predicted, and writes nothing. It is what `plumb diff` shows.
+// parts are what src is made of; see Parts.
+func Preview(ctx context.Context, l Looking, spec app.Spec, src app.Source, parts ...source.Part) (app.Revision, plan.Plan, error) {
 	if spec.Invalid != nil {
 		return app.Revision{}, plan.Plan{}, spec.Invalid
 	}
 	if spec.Release != nil {
 		return app.Revision{}, plan.Plan{}, app.Fail(app.StagePlan, app.ReasonUnsupported, "%s is a Helm release, which is not planned object by object", spec.ID)
 	}
-	revision, repo, err := sources.Resolve(ctx, src, time.Now(), parts...)
+	revision, repo, err := l.Sources.Resolve(ctx, src, time.Now(), parts...)
 	if err != nil {
 		return app.Revision{}, plan.Plan{}, err
 	}
-	e := New(Options{Sources: sources, Bases: bases, Cluster: cl, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	writer, err := l.writer(spec)
+	if err != nil {
+		return revision, plan.Plan{}, err
+	}
+	e := l.engine()
 	spec.Target.ServiceAccount = ""
 	if spec.RecordedAt != spec.Target.Cluster {
 		spec.Recorded = nil // that is elsewhere
 	}
-	spec.Target.Cluster = local // cl is wherever the app goes
+	spec.Target.Cluster = local // Cluster is wherever the app goes
 	spec.Request, spec.Deletion = nil, nil
 	r := &run{e: e, a: &state{id: spec.ID}, dest: e.home, spec: spec, hash: specHash(spec), cause: app.CauseRequest}
 	now := sourceNow{of: src, looked: true, revision: revision, repo: repo, since: time.Now()}
@@ -41,7 +68,7 @@ func Preview(ctx context.Context, sources, bases *source.Store, cl *cluster.Clus
 		return revision, plan.Plan{}, failure
 	}
 	intent := plan.Intent{Apply: true, DryRun: true, Prune: spec.Policy.Prune, Force: spec.Policy.Force}
-	p, warnings, failure := r.plan(ctx, cl, cl.Self(), spec, rendered, intent)
+	p, warnings, failure := r.plan(ctx, l.Cluster, writer, spec, rendered, intent)
 	if failure != nil {
 		return revision, plan.Plan{}, failure
 	}

@@ -2,12 +2,9 @@ package engine
 
 import (
 	"context"
-	"io"
-	"log/slog"
 	"time"
 
 	"plumb.dev/plumb/internal/app"
-	"plumb.dev/plumb/internal/cluster"
 	"plumb.dev/plumb/internal/plan"
 	"plumb.dev/plumb/internal/release"
 	"plumb.dev/plumb/internal/source"
@@ -15,24 +12,27 @@ import (
 
 // PreviewRelease takes an app that is a Helm release along its line as far as
 // the decision, and writes nothing: what Plumb would do next, and where drift
-// is looked for, how the cluster differs from the release. It works with the
-// rights of cl's own identity, as Preview does.
-func PreviewRelease(ctx context.Context, sources *source.Store, cl *cluster.Cluster, spec app.Spec, src app.Source, parts ...source.Part) (app.Revision, release.Decision, plan.Plan, error) {
+// is looked for, how the cluster differs from the release.
+func PreviewRelease(ctx context.Context, l Looking, spec app.Spec, src app.Source, parts ...source.Part) (app.Revision, release.Decision, plan.Plan, error) {
 	none := func(revision app.Revision, err error) (app.Revision, release.Decision, plan.Plan, error) {
 		return revision, release.Decision{}, plan.Plan{}, err
 	}
 	if spec.Invalid != nil {
 		return none(app.Revision{}, spec.Invalid)
 	}
-	revision, repo, err := sources.Resolve(ctx, src, time.Now(), parts...)
+	revision, repo, err := l.Sources.Resolve(ctx, src, time.Now(), parts...)
 	if err != nil {
 		return none(revision, err)
 	}
-	e := New(Options{Sources: sources, Cluster: cl, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	writer, err := l.writer(spec)
+	if err != nil {
+		return none(revision, err)
+	}
+	e := l.engine()
 	spec.Target.ServiceAccount, spec.Target.Cluster = "", local
 	spec.Request, spec.Deletion = nil, nil
 	r := &run{e: e, a: &state{id: spec.ID}, dest: e.home, spec: spec, hash: specHash(spec), cause: app.CauseRequest}
-	w := &releasing{run: r, now: *spec.Release, records: spec.Recorded, cl: cl, writer: cl.Self()}
+	w := &releasing{run: r, now: *spec.Release, records: spec.Recorded, cl: l.Cluster, writer: writer}
 	w.now.Force, w.now.Reset = "", ""
 	if failure := w.compose(ctx, sourceNow{of: src, looked: true, revision: revision, repo: repo, since: time.Now()}); failure != nil {
 		return none(revision, failure)

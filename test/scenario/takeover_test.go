@@ -11,6 +11,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"plumb.dev/plumb/internal/sandbox"
+	"plumb.dev/plumb/internal/sandbox/chartserver"
 	"plumb.dev/plumb/internal/sandbox/gitserver"
 	"plumb.dev/plumb/internal/sandbox/sandboxtest"
 )
@@ -42,10 +43,11 @@ func takeovers(t *testing.T, dir, controllers string) {
 	bin := t.TempDir()
 	link(t, kubectl, filepath.Join(bin, "kubectl"))
 	link(t, plumb, filepath.Join(bin, "plumb"))
-	for _, name := range []string{"source-controller", "kustomize-controller"} {
-		if controllers != "" {
+	if controllers != "" {
+		for _, name := range []string{"source-controller", "kustomize-controller", "helm-controller"} {
 			link(t, filepath.Join(controllers, name), filepath.Join(bin, name))
 		}
+		link(t, sandboxtest.Helm(t), filepath.Join(bin, "helm"))
 	}
 	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 	testscript.Run(t, testscript.Params{
@@ -67,6 +69,8 @@ func takeovers(t *testing.T, dir, controllers string) {
 				return err
 			}
 			env.Values["start"] = start
+			env.Values["charts"] = new(*chartserver.Server)
+			registry(env, "flux-system")
 			env.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 			env.Setenv("KUBECONFIG", kubeconfig)
 			env.Setenv("NS", "flux-system")
@@ -80,10 +84,13 @@ func takeovers(t *testing.T, dir, controllers string) {
 				return err
 			}
 			env.Defer(func() { private.Close() })
+			env.Setenv("GITDIR", git.Dir(name))
 			env.Setenv("PRIVATE", private.RepoURL(name)) // the same repository, behind a password
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("FLUX", flux)
 			env.Setenv("WITHIN", identities)
+			env.Setenv("SPECS", specs)
+			env.Setenv("HISTORY", histories)
 			env.Setenv("CRDS", filepath.Join(controllers, "crds.yaml"))
 			free, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
@@ -102,6 +109,7 @@ func takeovers(t *testing.T, dir, controllers string) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"push": push, "apply": apply, "subst": subst, "until": until, "cluster": anotherCluster, "before": before,
+			"charts": charts, "oci-push": ociPush,
 		},
 	})
 }
@@ -109,6 +117,13 @@ func takeovers(t *testing.T, dir, controllers string) {
 // identities prints of each object what changes when it is made anew, or
 // written to.
 const identities = `jsonpath={range .items[*]}{.kind}/{.metadata.namespace}/{.metadata.name} {.metadata.uid} {.metadata.resourceVersion} {.metadata.generation}{"\n"}{end}`
+
+// specs prints what is asked for; histories prints what a HelmRelease says of
+// what Helm has done.
+const (
+	specs     = `jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name} {.metadata.uid} {.metadata.generation} {.spec}{"\n"}{end}`
+	histories = `jsonpath={range .items[*]}{.metadata.name} {.status.history} {.status.lastAttemptedConfigDigest} {.status.lastAttemptedRevision} {.status.lastAttemptedRevisionDigest} {.status.storageNamespace} {.status.helmChart}{"\n"}{end}`
+)
 
 // anotherCluster starts an empty cluster and makes it the one of the script.
 func anotherCluster(ts *testscript.TestScript, neg bool, args []string) {

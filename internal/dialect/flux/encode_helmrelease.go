@@ -68,6 +68,7 @@ func EncodeHelmRelease(r app.Report, spec app.Spec, helmChart string, old map[st
 	setPlumb(status, "drift", mergeDrift(list(status, "plumb", "drift"), r.Drift))
 	setPlumb(status, "warnings", encodeWarnings(slices.Concat(spec.Warnings, r.Warnings)))
 	encodeLeft(r, status)
+	encodeSince(r, status)
 	return status
 }
 

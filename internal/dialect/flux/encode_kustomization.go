@@ -66,6 +66,7 @@ func EncodeKustomization(r app.Report, spec app.Spec, old map[string]any) map[st
 	setPlumb(status, "drift", mergeDrift(list(status, "plumb", "drift"), r.Drift))
 	setPlumb(status, "warnings", encodeWarnings(slices.Concat(spec.Warnings, r.Warnings)))
 	encodeLeft(r, status)
+	encodeSince(r, status)
 	return status
 }
 

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"plumb.dev/plumb/internal/app"
 )
 
@@ -54,4 +56,19 @@ func encodeLeft(r app.Report, status map[string]any) {
 	} else if plumb != nil {
 		delete(plumb, "cluster")
 	}
+}
+
+// encodeSince makes sure that a status says whose it is: that of a release to
+// which nothing was done says the same whoever delivers, and who takes over from
+// Flux waits for a word of Plumb's. It comes after all else that is Plumb's.
+func encodeSince(r app.Report, status map[string]any) {
+	if !running(r) && section(status, "plumb") == nil {
+		orSet(status, "plumb")["since"] = stamp(r.At)
+	}
+}
+
+// IsPlumbs reports whether the status of an app was written by Plumb last, or
+// by Flux without taking out what Plumb had written.
+func IsPlumbs(u *unstructured.Unstructured) bool {
+	return section(u.Object, "status", "plumb") != nil
 }

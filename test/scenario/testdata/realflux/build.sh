@@ -1,18 +1,18 @@
 #!/bin/sh
-# Builds Flux's own source-controller and kustomize-controller, and puts their
-# definitions beside them, for TestRealFlux:
+# Builds Flux's own source-controller, kustomize-controller and helm-controller,
+# and puts their definitions beside them, for TestRealFlux:
 #
 #	sh build.sh DIR && PLUMB_TEST_FLUX=DIR go test ./test/scenario -run TestRealFlux
 #
-# They are built as upstream pins them, in modules of their own, but for one
-# dependency whose pinned version cannot be had.
+# They are built as upstream pins them, in modules of their own, but for
+# dependencies whose pinned version cannot be had.
 set -eu
-version=v1.9.5
 dir=$1
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
 : > "$dir/crds.yaml"
-for name in source-controller kustomize-controller; do
+for each in source-controller@v1.9.5 kustomize-controller@v1.9.5 helm-controller@v1.6.4; do
+	name=${each%@*} version=${each#*@}
 	module=github.com/fluxcd/$name
 	from=$(go mod download -json "$module@$version" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
 	rm -rf "$dir/src"

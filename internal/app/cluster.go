@@ -73,4 +73,5 @@ func (Access) MarshalJSON() ([]byte, error) { return []byte(`"<access>"`), nil }
 type Left struct {
 	Cluster string // as Target.Cluster has it
 	Records []Record
+	More    int // objects besides, of which no more than their number is remembered
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"slices"
@@ -71,6 +72,58 @@ func TestArrive(t *testing.T) {
 				t.Errorf("%s: in %q are left %v, want %v", c.name, l.Cluster, got, c.want[l.Cluster])
 			}
 		}
+	}
+}
+
+// TestLeftIsBounded: an app that goes from one cluster to the next remembers the
+// names of what it left last, and how much else there is; what it comes back to
+// is its own as far as it has a name.
+func TestLeftIsBounded(t *testing.T) {
+	many := func(prefix string, n int) (out []string) {
+		for i := range n {
+			out = append(out, fmt.Sprint(prefix, i))
+		}
+		return out
+	}
+	a := &state{health: map[object.Ref]seenHealth{}}
+	move := func(to string, delivers int) {
+		a.spec.Target.Cluster = to
+		a.arrive()
+		a.remember(recordsNamed(many(to, delivers)...))
+	}
+	total := func() (names, more int) {
+		for _, l := range a.spec.Left {
+			names, more = names+len(l.Records), more+l.More
+		}
+		return names, more
+	}
+	a.spec.RecordedAt = "a"
+	move("a", 700)
+	move("b", 600)
+	if names, more := total(); names != 700 || more != 0 {
+		t.Errorf("after one move %d names and %d more", names, more)
+	}
+	move("c", 10)
+	if names, more := total(); names != maxLeft || more != 300 || len(a.spec.Left[0].Records) != 400 || len(a.spec.Left[1].Records) != 600 {
+		t.Errorf("after two moves %d names and %d more: %d and %d", names, more, len(a.spec.Left[0].Records), len(a.spec.Left[1].Records))
+	}
+	a.spec.Target.Cluster = "a"
+	a.arrive()
+	if names, more := total(); len(a.spec.Recorded) != 400 || names != 610 || more != 300 {
+		t.Errorf("back: %d are its own, %d names and %d more", len(a.spec.Recorded), names, more)
+	}
+	move("c", 10)
+	if names, more := total(); names != maxLeft || more != 300 {
+		t.Errorf("away again: %d names and %d more", names, more)
+	}
+	for i := range 2 * maxLeftClusters {
+		move(fmt.Sprint("x", i), 50)
+	}
+	if names, _ := total(); names != maxLeft || len(a.spec.Left) != maxLeftClusters {
+		t.Errorf("after many moves %d names of %d clusters", names, len(a.spec.Left))
+	}
+	if last := a.spec.Left[maxLeftClusters-1]; len(last.Records) != 50 || last.More != 0 {
+		t.Errorf("of the last one %d names and %d more", len(last.Records), last.More)
 	}
 }
 

@@ -54,7 +54,7 @@ func Compose(in Input) app.Report {
 		WaitedForHealth: in.Spec.Policy.Wait || len(in.Spec.Policy.HealthChecks) > 0,
 	}
 	for _, l := range r.Left {
-		r.Warnings = append(r.Warnings, leftBehind(l))
+		r.Warnings = append(r.Warnings, leftBehind(l, r.Cluster))
 	}
 	if q := in.Spec.Request; q != nil {
 		r.Handled, r.Answered = q.Token, q
@@ -95,9 +95,13 @@ func Compose(in Input) app.Report {
 	return r
 }
 
-// leftBehind warns of what an app that goes to another cluster now left in the
-// one before.
-func leftBehind(l app.Left) app.Warning {
+// leftBehind warns of what an app left in a cluster when it went to another one;
+// here is where it goes now.
+func leftBehind(l app.Left, here string) app.Warning {
+	if l.Cluster == here { // it came back, and the others that it left are its own again
+		return app.Warning{Message: fmt.Sprintf("the destination changed back, and of %d objects that were left here the names are not known any more: "+
+			"those that are not in Git stay, delete them by hand", l.More)}
+	}
 	const shown = 5
 	where := "the cluster that Plumb serves"
 	if l.Cluster != "" {
@@ -108,11 +112,11 @@ func leftBehind(l app.Left) app.Warning {
 		names = append(names, r.Ref.String())
 	}
 	text := strings.Join(names, ", ")
-	if more := len(l.Records) - shown; more > 0 {
+	if more := len(l.Records) + l.More - min(len(l.Records), shown); more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}
 	return app.Warning{Message: fmt.Sprintf("the destination changed, and %d objects are still in %s, which Plumb does not delete: %s",
-		len(l.Records), where, text)}
+		len(l.Records)+l.More, where, text)}
 }
 
 // settle says what is remembered of this run for the next decision.

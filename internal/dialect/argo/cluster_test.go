@@ -155,10 +155,10 @@ func TestMoveForgetsWhatIsElsewhere(t *testing.T) {
 	u := parse(t, `{kind: Application, metadata: {name: a}, spec: {destination: {name: in-cluster}}, status: {
 		resources: [{kind: ConfigMap, namespace: ns, name: x, version: v1, status: Synced}], plumb: {cluster: "https://was", objects: ["ns_x__ConfigMap v1 d o"]}}}`)
 	r := app.Report{Phase: app.PhaseDone, Sync: app.Unknown, Failure: app.Fail(app.StageObserve, app.ReasonClusterDown, "away"),
-		Left: []app.Left{{Cluster: "https://was", Records: recorded(u)}}}
+		Left: []app.Left{{Cluster: "https://was", Records: recorded(u), More: 7}}}
 	applyMergePatch(u.Object, EncodeApplication(r, u, Options{}))
 	at, left, known := recordedAt(u)
-	if at != "" || !known || len(left) != 1 || len(left[0].Records) != 1 || len(recorded(u)) != 0 {
+	if at != "" || !known || len(left) != 1 || len(left[0].Records) != 1 || left[0].More != 7 || len(recorded(u)) != 0 {
 		t.Errorf("at %q, left %v, recorded %v", at, left, recorded(u))
 	}
 }

@@ -60,6 +60,9 @@ func recordedAt(u *unstructured.Unstructured) (at string, left []app.Left, known
 				l.Records = append(l.Records, r)
 			}
 		}
+		if more, ok := entry["more"].(int64); ok {
+			l.More = int(more)
+		}
 		left = append(left, l)
 	}
 	return text(own, "cluster"), left, known
@@ -71,6 +74,9 @@ func encodeLeft(left []app.Left) []any {
 		entry := map[string]any{}
 		set(entry, "cluster", l.Cluster)
 		setList(entry, "objects", recordLines(l.Records))
+		if l.More > 0 {
+			entry["more"] = int64(l.More)
+		}
 		out = append(out, entry)
 	}
 	return out

@@ -135,7 +135,7 @@ func TestLeft(t *testing.T) {
 	}
 	r := app.Report{Phase: app.PhaseDone, Sync: app.Unknown, Cluster: "team/b", Records: nil,
 		Failure: app.Fail(app.StageObserve, app.ReasonClusterDown, "away"),
-		Left:    []app.Left{{Cluster: "team/a", Records: []app.Record{record("y"), record("x")}}, {Records: []app.Record{record("z")}}}}
+		Left:    []app.Left{{Cluster: "team/a", Records: []app.Record{record("y"), record("x")}}, {Records: []app.Record{record("z")}, More: 7}}}
 	first := app.Report{Phase: app.PhaseDone, Sync: app.Synced, Cluster: "team/a", Records: []app.Record{record("x"), record("y")},
 		LastSync: &app.Attempt{Succeeded: true}}
 	old := EncodeKustomization(first, app.Spec{}, nil)
@@ -144,7 +144,7 @@ func TestLeft(t *testing.T) {
 	}
 	status := EncodeKustomization(r, app.Spec{}, old)
 	at, left := decodeLeft(status, "team/c")
-	if at != "team/b" || len(left) != 2 || left[0].Cluster != "team/a" || len(left[0].Records) != 2 || left[1].Cluster != "" || left[0].Records[0] != record("x") {
+	if at != "team/b" || len(left) != 2 || left[0].Cluster != "team/a" || len(left[0].Records) != 2 || left[0].More != 0 || left[1].Cluster != "" || left[1].More != 7 || left[0].Records[0] != record("x") {
 		t.Errorf("at %q, left %+v", at, left)
 	}
 	if records, _ := recorded(status); len(records) != 0 {

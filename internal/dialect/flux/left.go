@@ -28,6 +28,9 @@ func decodeLeft(status map[string]any, target string) (at string, left []app.Lef
 				l.Records = append(l.Records, r)
 			}
 		}
+		if more, ok := entry["more"].(int64); ok {
+			l.More = int(more)
+		}
 		left = append(left, l)
 	}
 	return recordedAt(status), left
@@ -43,7 +46,13 @@ func encodeLeft(r app.Report, status map[string]any) {
 		}) {
 			objects = append(objects, app.FormatRecord(rec))
 		}
-		entry := map[string]any{"objects": objects}
+		entry := map[string]any{}
+		if len(objects) > 0 {
+			entry["objects"] = objects
+		}
+		if l.More > 0 {
+			entry["more"] = int64(l.More)
+		}
 		if l.Cluster != "" {
 			entry["cluster"] = l.Cluster
 		}

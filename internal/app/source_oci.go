@@ -23,12 +23,46 @@ type OCIArtifact struct {
 	Verify *OCIVerification
 }
 
-// OCIVerification says whose signatures count: cosign's, of one of the keys.
+// OCIVerification says whose signatures count. Without Keyless they are those
+// of one of the keys, or of whom the policy of Notation trusts, in Files.
 type OCIVerification struct {
-	// Keys are PEM files with public keys, by name.
-	Keys map[string][]byte
-	// Missing, if set, says why there are no keys: nothing can be verified.
+	// Tool made the signatures; "" is Cosign.
+	Tool SignatureTool
+	// Files of the Secret by name: of Cosign PEM files with public keys, *.pub; of
+	// Notation trustpolicy.json and certificates, *.pem and *.crt.
+	Files map[string][]byte
+	// Keyless, if set, is for signatures of Cosign by short-lived certificates.
+	Keyless *Keyless
+	// Missing, if set, says why there is nothing to verify with: nothing can be
+	// verified.
 	Missing string
+}
+
+// SignatureTool makes signatures.
+type SignatureTool string
+
+// The tools whose signatures can be verified.
+const (
+	Cosign   SignatureTool = "cosign"
+	Notation SignatureTool = "notation"
+)
+
+// Keyless says who must have signed, by a certificate that an authority gave
+// them for a few minutes on the word of an OIDC issuer.
+type Keyless struct {
+	// Identities: one must match; none lets whoever has a certificate of the
+	// authority count.
+	Identities []SignerIdentity
+	// TrustedRoot (trusted_root.json) names authorities and logs; nil is that of
+	// Sigstore's public instance.
+	TrustedRoot []byte
+}
+
+// SignerIdentity is of regular expressions, each of which must match somewhere
+// in what the certificate says.
+type SignerIdentity struct {
+	Issuer  string // of the word about the signer
+	Subject string // the signer: an address, or the URL of a workflow
 }
 
 // Verifies reports whether only signed content of s counts.

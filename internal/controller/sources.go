@@ -204,6 +204,11 @@ func (c *Controller) Keys(ctx context.Context, src app.Source) app.Source {
 		artifact.Verify = now.OCI.Verify
 		src.OCI = &artifact
 	}
+	if src.HelmChart != nil && now.HelmChart != nil && now.HelmChart.Verify != nil {
+		chart := *src.HelmChart
+		chart.Verify = now.HelmChart.Verify
+		src.HelmChart = &chart
+	}
 	return src
 }
 

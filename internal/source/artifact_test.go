@@ -89,7 +89,7 @@ func TestArtifactVerified(t *testing.T) {
 	source := func(key []byte) app.Source {
 		src := app.Source{URL: "oci://" + ociserver.Host(server.URL) + "/team/app", OCI: &app.OCIArtifact{Insecure: true}}
 		if key != nil {
-			src.OCI.Verify = &app.OCIVerification{Keys: map[string][]byte{"cosign.pub": key}}
+			src.OCI.Verify = &app.OCIVerification{Files: map[string][]byte{"cosign.pub": key}}
 		}
 		return src
 	}

@@ -34,6 +34,7 @@ import (
 	"plumb.dev/plumb/internal/source/bucket"
 	"plumb.dev/plumb/internal/source/giturl"
 	"plumb.dev/plumb/internal/source/helmrepo"
+	"plumb.dev/plumb/internal/source/keyless"
 	"plumb.dev/plumb/internal/source/objects"
 	"plumb.dev/plumb/internal/source/oci"
 	"plumb.dev/plumb/internal/source/remote"
@@ -87,7 +88,7 @@ func Open(opt Options) *Store {
 	return &Store{
 		opt:     opt,
 		dialer:  dialer,
-		oci:     oci.NewClient(oci.Options{Transport: dialer.Transport}),
+		oci:     oci.NewClient(oci.Options{Transport: dialer.Transport, Public: keyless.PublicOptions{Dir: opt.Dir, Now: opt.Now}}),
 		helm:    helmrepo.NewClient(dialer, opt.Dir),
 		cache:   objects.NewCache(opt.CacheBytes),
 		repos:   map[string]*Repo{},

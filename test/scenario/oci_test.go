@@ -10,10 +10,12 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"plumb.dev/plumb/internal/sandbox/ociserver"
+	"plumb.dev/plumb/internal/sandbox/signer"
 )
 
 // ociRegistry is the registry of one script, with the keys that sign for it.
@@ -23,14 +25,17 @@ type ociRegistry struct {
 	host   string
 	client ociserver.Client
 
-	mu   sync.Mutex
-	keys map[string]ociserver.Key
+	mu      sync.Mutex
+	signers map[string]signs
 }
+
+// signs puts a signature beside host/path@digest.
+type signs func(ctx context.Context, client ociserver.Client, repository, digest string) error
 
 // registry gives a script a registry of its own: $OCI is oci://HOST/$NS, and
 // $OCIHOST its host.
 func registry(env *testscript.Env, ns string) {
-	r := &ociRegistry{Server: ociserver.New(), keys: map[string]ociserver.Key{}}
+	r := &ociRegistry{Server: ociserver.New(), signers: map[string]signs{}}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if r.shut.Load() {
 			panic(http.ErrAbortHandler) // closes the connection without an answer
@@ -115,35 +120,83 @@ func ociPush(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// ociKey makes a pair of keys called NAME; the public one is in the file
-// NAME.pub.
+// ociKey makes someone called NAME who signs. With cosign by a key, the public one
+// is in the file NAME.pub; without keys, they are NAME@example.com in the words
+// of https://login.example.com, and NAME.json is the trusted root; with Notation,
+// NAME.crt is the certificate of the authority.
+//
+//	oci-key [-keyless|-notation] NAME
 func ociKey(ts *testscript.TestScript, neg bool, args []string) {
-	if len(args) != 1 || neg {
-		ts.Fatalf("usage: oci-key NAME")
+	flags := flag.NewFlagSet("oci-key", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	keyless, notation := flags.Bool("keyless", false, ""), flags.Bool("notation", false, "")
+	ts.Check(flags.Parse(args))
+	if flags.NArg() != 1 || neg {
+		ts.Fatalf("usage: oci-key [-keyless|-notation] NAME")
 	}
-	r := ts.Value("oci").(*ociRegistry)
-	key, err := ociserver.NewKey("ecdsa")
+	name := flags.Arg(0)
+	var file string
+	var trusted []byte
+	var by signs
+	var err error
+	switch {
+	case *keyless:
+		file = name + ".json"
+		trusted, by, err = keylessSigner(name)
+	case *notation:
+		file = name + ".crt"
+		var notary *signer.Notary
+		notary, err = signer.NewNotary(name, time.Hour)
+		ts.Check(err)
+		trusted = notary.Authority()
+		by = func(ctx context.Context, c ociserver.Client, repository, digest string) error {
+			return notary.Sign(ctx, c, repository, digest, signer.JWS, 0)
+		}
+	default:
+		file = name + ".pub"
+		var key ociserver.Key
+		key, err = ociserver.NewKey("ecdsa")
+		trusted = key.Public()
+		by = func(ctx context.Context, c ociserver.Client, repository, digest string) error {
+			return c.SignTag(ctx, repository, digest, key)
+		}
+	}
 	ts.Check(err)
+	r := ts.Value("oci").(*ociRegistry)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.keys[args[0]] = key
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".pub"), key.Public(), 0o644))
+	r.signers[name] = by
+	ts.Check(os.WriteFile(ts.MkAbs(file), trusted, 0o644))
 }
 
-// ociSign signs a digest of a repository with a key, as cosign sign does, and
-// tells the engine.
+func keylessSigner(name string) ([]byte, signs, error) {
+	sigstore, err := signer.NewSigstore()
+	if err != nil {
+		return nil, nil, err
+	}
+	root, err := sigstore.TrustedRoot(false)
+	return root, func(ctx context.Context, c ociserver.Client, repository, digest string) error {
+		bundle, err := sigstore.Bundle(name+"@example.com", "https://login.example.com", ociserver.Statement(digest, "https://sigstore.dev/cosign/sign/v1"), time.Minute)
+		if err != nil {
+			return err
+		}
+		return c.PushBundle(ctx, repository, digest, bundle)
+	}, err
+}
+
+// ociSign has someone sign a digest of a repository, and tells the engine.
 func ociSign(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 3 || neg {
-		ts.Fatalf("usage: oci-sign KEY NAME DIGEST")
+		ts.Fatalf("usage: oci-sign WHO NAME DIGEST")
 	}
 	r := ts.Value("oci").(*ociRegistry)
 	r.mu.Lock()
-	key, ok := r.keys[args[0]]
+	by, ok := r.signers[args[0]]
 	r.mu.Unlock()
 	if !ok {
-		ts.Fatalf("there is no key %s", args[0])
+		ts.Fatalf("there is no signer %s", args[0])
 	}
 	repository := r.host + "/" + ts.Getenv("NS") + "/" + args[1]
-	ts.Check(r.client.SignTag(context.Background(), repository, args[2], key))
+	ts.Check(by(context.Background(), r.client, repository, args[2]))
 	tell(ts, "oci://"+repository)
 }

@@ -23,15 +23,8 @@ type helmChartSpec struct {
 	ReconcileStrategy string           `json:"reconcileStrategy"`
 	ValuesFiles       []string         `json:"valuesFiles"`
 	IgnoreMissing     bool             `json:"ignoreMissingValuesFiles"`
-	Verify            *struct {
-		Provider  string    `json:"provider"`
-		SecretRef *localRef `json:"secretRef"`
-		Identity  []struct {
-			Issuer  string `json:"issuer"`
-			Subject string `json:"subject"`
-		} `json:"matchOIDCIdentity"`
-	} `json:"verify"`
-	Suspend bool `json:"suspend"`
+	Verify            *verifySpec      `json:"verify"`
+	Suspend           bool             `json:"suspend"`
 
 	ValuesFile string `json:"valuesFile"` // until v1beta2
 	AccessFrom any    `json:"accessFrom"` // until v1beta2
@@ -64,7 +57,7 @@ func DecodeHelmChart(u *unstructured.Unstructured) (app.Source, []app.Warning, *
 		chart.Generation = source.Generation
 	}
 	if spec.Verify != nil {
-		chart.Verify = &app.OCIVerification{Missing: "no public keys were read"}
+		chart.Verify = ociVerification(spec.Verify)
 	}
 	*source.HelmChart = chart
 	warn := func(when bool, field, message string) {
@@ -74,8 +67,8 @@ func DecodeHelmChart(u *unstructured.Unstructured) (app.Source, []app.Warning, *
 	}
 	warn(spec.AccessFrom != nil, "accessFrom", "has no effect, as in Flux")
 	warn(!published && spec.Version != "" && spec.Version != "*", "version", "has no effect with a "+spec.SourceRef.Kind+": the chart that is there is taken")
-	if v := spec.Verify; v != nil && v.SecretRef != nil {
-		warn(len(v.Identity) > 0, "verify.matchOIDCIdentity", "has no effect beside secretRef: the keys alone decide, as in Flux")
+	for _, w := range ociVerifyWarnings(spec.Verify) {
+		warn(true, w.Field, w.Message)
 	}
 	warn(published && spec.ReconcileStrategy == "Revision", "reconcileStrategy", "has no effect with a HelmRepository")
 	failure := helmChartFailure(spec)
@@ -104,25 +97,7 @@ func helmChartFailure(spec helmChartSpec) *app.Failure {
 	case spec.ReconcileStrategy != "" && spec.ReconcileStrategy != "ChartVersion" && spec.ReconcileStrategy != "Revision":
 		return invalid("spec.reconcileStrategy is %q", spec.ReconcileStrategy).WithHint("set it to ChartVersion or Revision")
 	}
-	return chartVerifyFailure(spec)
-}
-
-// chartVerifyFailure refuses to trust what cannot be verified.
-func chartVerifyFailure(spec helmChartSpec) *app.Failure {
-	v := spec.Verify
-	switch {
-	case v == nil:
-		return nil
-	case v.Provider == "notation":
-		return app.Fail(app.StageSpec, app.ReasonUnsupported, "spec.verify.provider: signatures of notation cannot be verified").
-			WithHint("sign with cosign and a key, or remove verify to deliver whatever the registry has")
-	case v.Provider != "" && v.Provider != "cosign":
-		return app.Fail(app.StageSpec, app.ReasonInvalidSpec, "spec.verify.provider: %q is no provider", v.Provider).WithHint("set it to cosign")
-	case v.SecretRef == nil || v.SecretRef.Name == "":
-		return app.Fail(app.StageSpec, app.ReasonUnsupported, "spec.verify without secretRef: keyless signatures cannot be verified").
-			WithHint("sign with a key, and name a Secret with the public key, *.pub, in spec.verify.secretRef")
-	}
-	return nil
+	return ociVerifyFailure(spec.Verify)
 }
 
 // recordedChart reads the revision back that a status tells of.
@@ -144,20 +119,12 @@ func recordedChart(status map[string]any) app.Revision {
 }
 
 func helmChartSecrets(u *unstructured.Unstructured) []SecretUse {
-	name := text(u.Object, "spec", "verify", "secretRef", "name")
-	if name == "" {
-		return nil
-	}
-	by := func(src *app.Source, v app.OCIVerification) {
-		if src.HelmChart.Verify != nil {
-			src.HelmChart.Verify = &v
+	return verifySecrets(u, func(src *app.Source) **app.OCIVerification {
+		if src.HelmChart == nil {
+			return nil
 		}
-	}
-	return []SecretUse{{
-		Name:    name,
-		Into:    func(src *app.Source, data map[string][]byte) { by(src, app.OCIVerification{Keys: data}) },
-		Missing: func(src *app.Source, err error) { by(src, app.OCIVerification{Missing: err.Error()}) },
-	}}
+		return &src.HelmChart.Verify
+	})
 }
 
 // EncodeHelmChart is SourceKind.Encode.

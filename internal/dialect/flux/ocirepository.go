@@ -24,22 +24,14 @@ type ociRepositorySpec struct {
 		MediaType string `json:"mediaType"`
 		Operation string `json:"operation"`
 	} `json:"layerSelector"`
-	Provider           string    `json:"provider"`
-	SecretRef          *localRef `json:"secretRef"`
-	ServiceAccountName string    `json:"serviceAccountName"`
-	CertSecretRef      *localRef `json:"certSecretRef"`
-	ProxySecretRef     *localRef `json:"proxySecretRef"`
-	Insecure           bool      `json:"insecure"`
-	Verify             *struct {
-		Provider          string    `json:"provider"`
-		SecretRef         *localRef `json:"secretRef"`
-		MatchOIDCIdentity []struct {
-			Issuer  string `json:"issuer"`
-			Subject string `json:"subject"`
-		} `json:"matchOIDCIdentity"`
-		TrustedRootSecretRef *localRef `json:"trustedRootSecretRef"`
-	} `json:"verify"`
-	Ignore *string `json:"ignore"`
+	Provider           string      `json:"provider"`
+	SecretRef          *localRef   `json:"secretRef"`
+	ServiceAccountName string      `json:"serviceAccountName"`
+	CertSecretRef      *localRef   `json:"certSecretRef"`
+	ProxySecretRef     *localRef   `json:"proxySecretRef"`
+	Insecure           bool        `json:"insecure"`
+	Verify             *verifySpec `json:"verify"`
+	Ignore             *string     `json:"ignore"`
 }
 
 // DecodeOCIRepository is SourceKind.Decode.
@@ -65,7 +57,7 @@ func DecodeOCIRepository(u *unstructured.Unstructured) (app.Source, []app.Warnin
 		source.UseIgnore = false // as it is
 	}
 	if spec.Verify != nil {
-		artifact.Verify = &app.OCIVerification{Missing: "no public keys were read"}
+		artifact.Verify = ociVerification(spec.Verify)
 	}
 	return source, append(warnings, ociRepositoryWarnings(spec)...), ociRepositoryFailure(spec)
 }
@@ -85,9 +77,8 @@ func ociRepositoryWarnings(spec ociRepositorySpec) []app.Warning {
 		warn(r.Tag != "" && (r.SemVer != "" || r.Digest != ""), "ref.tag", "has no effect beside semver or digest")
 		warn(r.SemVer != "" && r.Digest != "", "ref.semver", "has no effect beside digest")
 	}
-	if v := spec.Verify; v != nil && v.SecretRef != nil {
-		warn(len(v.MatchOIDCIdentity) > 0, "verify.matchOIDCIdentity", "has no effect beside secretRef: the keys alone decide, as in Flux")
-		warn(v.TrustedRootSecretRef != nil, "verify.trustedRootSecretRef", "has no effect beside secretRef: the keys alone decide, as in Flux")
+	for _, w := range ociVerifyWarnings(spec.Verify) {
+		warn(true, w.Field, w.Message)
 	}
 	return out
 }
@@ -108,18 +99,5 @@ func ociRepositoryFailure(spec ociRepositorySpec) *app.Failure {
 	if l := spec.LayerSelector; l != nil && l.Operation != "" && l.Operation != "extract" && l.Operation != copyLayer {
 		return refuse(app.ReasonInvalidSpec, "spec.layerSelector.operation: %q is no operation", l.Operation).WithHint("set it to extract or copy")
 	}
-	v := spec.Verify
-	switch {
-	case v == nil:
-		return nil
-	case v.Provider == "notation":
-		return refuse(app.ReasonUnsupported, "spec.verify.provider: signatures of notation cannot be verified").
-			WithHint("sign with cosign and a key, or remove verify to deliver whatever the registry has")
-	case v.Provider != "" && v.Provider != "cosign":
-		return refuse(app.ReasonInvalidSpec, "spec.verify.provider: %q is no provider", v.Provider).WithHint("set it to cosign")
-	case v.SecretRef == nil || v.SecretRef.Name == "":
-		return refuse(app.ReasonUnsupported, "spec.verify without secretRef: keyless signatures cannot be verified").
-			WithHint("sign with a key, and name a Secret with the public key, *.pub, in spec.verify.secretRef")
-	}
-	return nil
+	return ociVerifyFailure(spec.Verify)
 }

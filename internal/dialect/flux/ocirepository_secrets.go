@@ -27,22 +27,12 @@ func ociRepositorySecrets(u *unstructured.Unstructured) []SecretUse {
 		uses = append(uses, SecretUse{Name: name, Into: addCertificates})
 	}
 	uses = append(uses, proxySecret(u)...)
-	if name := text(u.Object, "spec", "verify", "secretRef", "name"); name != "" {
-		uses = append(uses, SecretUse{
-			Name: name,
-			Into: func(src *app.Source, data map[string][]byte) {
-				verify(src, app.OCIVerification{Keys: data})
-			},
-			Missing: func(src *app.Source, err error) { verify(src, app.OCIVerification{Missing: err.Error()}) },
-		})
-	}
-	return uses
-}
-
-func verify(src *app.Source, by app.OCIVerification) {
-	if src.OCI != nil && src.OCI.Verify != nil {
-		src.OCI.Verify = &by
-	}
+	return append(uses, verifySecrets(u, func(src *app.Source) **app.OCIVerification {
+		if src.OCI == nil {
+			return nil
+		}
+		return &src.OCI.Verify
+	})...)
 }
 
 // addCertificates reads the Secret that a certSecretRef names.

@@ -82,7 +82,7 @@ spec:
 	if got.Auth.Err != nil || string(got.Auth.CA) != "authority" || got.Auth.Proxy.URL != "http://proxy:3128" {
 		t.Errorf("auth %+v, %v", got.Auth.Proxy, got.Auth.Err)
 	}
-	if v := got.OCI.Verify; string(v.Keys["cosign.pub"]) != "key" || v.Missing != "" {
+	if v := got.OCI.Verify; string(v.Files["cosign.pub"]) != "key" || v.Missing != "" {
 		t.Errorf("verify %+v", v)
 	}
 	var config struct {

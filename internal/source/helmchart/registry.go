@@ -66,7 +66,7 @@ func (u *Upstream) inRegistry(ctx context.Context, chart, constraint string) (in
 		return inRepository{}, err
 	}
 	rev := app.Revision{Commit: digest, Ref: version, Time: manifest.Time, Chart: &app.ChartRevision{Name: path.Base(chart)}}
-	if u.Chart.Verify != nil { // nothing is brought that is not
+	if manifest.Verified != "" {
 		rev.Verified = "verified signature of version " + version
 	}
 	if rev, err = u.asPacked(rev); err != nil {

@@ -94,7 +94,7 @@ func TestDockerRegistry(t *testing.T) {
 	if got, err := r.bring(src, rev); err != nil || got["app/settings.yaml"] != "two" {
 		t.Errorf("brought %q, %v", got, err)
 	}
-	src.OCI.Verify.Keys["cosign.pub"] = newKey(t, "ecdsa").Public()
+	src.OCI.Verify.Files["cosign.pub"] = newKey(t, "ecdsa").Public()
 	r.unverified("another key", src, rev, "no matching signatures")
 	for name, c := range map[string]struct {
 		change func(*app.OCIArtifact)

@@ -43,7 +43,11 @@ func (a *Artifact) Find(ctx context.Context) (app.Revision, error) {
 	}
 	_, hex, _ := strings.Cut(digest.DigestStr(), ":")
 	rev := app.Revision{Commit: hex, Ref: tag, Metadata: metadata(m.annotations)}
-	if a.spec.Verify != nil { // of what is not, nothing is brought
+	verified, err := a.verified(ctx, digest)
+	if err != nil {
+		return app.Revision{}, err
+	}
+	if verified {
 		rev.Verified = "verified signature of revision " + written(rev)
 	}
 	if created, err := time.Parse(time.RFC3339, m.annotations[annotationCreated]); err == nil {

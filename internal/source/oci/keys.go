@@ -8,6 +8,8 @@ import (
 	_ "crypto/sha256" // the hashes that signatures are made of
 	_ "crypto/sha512"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -22,12 +24,21 @@ const minRSA = 2048
 // looked at.
 const keySuffix = ".pub"
 
+// What is signed by a key is written here, and as bundles.
+const (
+	signatureAnnotation = "dev.cosignproject.cosign/signature"
+	statementType       = "application/vnd.in-toto+json"
+)
+
+// keyTrust lets what is signed by one of the keys count.
+type keyTrust []publicKey
+
 // publicKey checks whether a signature of a message is its own.
 type publicKey func(message, signature []byte) bool
 
 // parseKeys reads PEM files with public keys. One that is none is an error: to
 // leave it out could hide that it is not trusted.
-func parseKeys(files map[string][]byte) ([]publicKey, error) {
+func parseKeys(files map[string][]byte) (keyTrust, error) {
 	var names []string
 	for n := range files {
 		if strings.HasSuffix(n, keySuffix) {
@@ -38,7 +49,7 @@ func parseKeys(files map[string][]byte) ([]publicKey, error) {
 		return nil, errors.New("the Secret holds no public keys: their names end in .pub")
 	}
 	slices.Sort(names)
-	var out []publicKey
+	var out keyTrust
 	for _, n := range names {
 		block, _ := pem.Decode(files[n])
 		if block == nil {
@@ -92,6 +103,59 @@ func keyFor(parsed crypto.PublicKey) (publicKey, error) {
 	return nil, fmt.Errorf("keys of the type %T are not supported", parsed)
 }
 
-func signedBy(keys []publicKey, message, signature []byte) bool {
+func (keys keyTrust) signed(message, signature []byte) bool {
 	return slices.ContainsFunc(keys, func(k publicKey) bool { return k(message, signature) })
+}
+
+// layer implements trust.
+func (keys keyTrust) layer(payload []byte, annotations map[string]string) error {
+	sig, err := base64.StdEncoding.DecodeString(annotations[signatureAnnotation])
+	if err != nil || len(sig) == 0 {
+		return errors.New("a signature is not base64")
+	}
+	if !keys.signed(payload, sig) {
+		return errors.New("a signature is of another key, or what it signs was changed")
+	}
+	return nil
+}
+
+// bundle implements trust: the envelope's signature must be good, and what it
+// holds must be a statement about this very digest.
+func (keys keyTrust) bundle(text []byte, digest string) (predicate string, err error) {
+	var b struct {
+		Envelope struct {
+			Payload    []byte `json:"payload"`
+			Type       string `json:"payloadType"`
+			Signatures []struct {
+				Sig []byte `json:"sig"`
+			} `json:"signatures"`
+		} `json:"dsseEnvelope"`
+	}
+	if err := json.Unmarshal(text, &b); err != nil {
+		return "", errors.New("a bundle is no JSON of that form")
+	}
+	e := b.Envelope
+	if e.Type != statementType || len(e.Signatures) != 1 {
+		return "", errors.New("a bundle holds no signed statement")
+	}
+	// https://github.com/secure-systems-lab/dsse/blob/master/protocol.md
+	signed := fmt.Appendf(nil, "DSSEv1 %d %s %d %s", len(e.Type), e.Type, len(e.Payload), e.Payload)
+	if !keys.signed(signed, e.Signatures[0].Sig) {
+		return "", errors.New("a bundle is of another key, or what it signs was changed")
+	}
+	var statement struct {
+		Predicate string `json:"predicateType"`
+		Subject   []struct {
+			Digest map[string]string `json:"digest"`
+		} `json:"subject"`
+	}
+	if err := json.Unmarshal(e.Payload, &statement); err != nil {
+		return "", errors.New("the statement of a bundle is no JSON of that form")
+	}
+	for _, s := range statement.Subject {
+		if "sha256:"+s.Digest["sha256"] == digest {
+			return statement.Predicate, nil
+		}
+	}
+	return "", errors.New("a bundle is the signature of another digest")
 }

@@ -59,7 +59,7 @@ func (a *Artifact) Bring(ctx context.Context, rev app.Revision, into *objects.Bu
 		return err
 	}
 	if a.spec.Verify != nil {
-		if err := a.verify(ctx, digest); err != nil {
+		if _, err := a.verify(ctx, digest); err != nil {
 			return err
 		}
 	}

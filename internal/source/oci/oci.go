@@ -23,6 +23,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/source/keyless"
 	gitremote "plumb.dev/plumb/internal/source/remote"
 )
 
@@ -39,12 +40,17 @@ type Options struct {
 	Transport func(app.Credentials) (*http.Transport, error)
 	// Limits; the zero value has defaults that are large.
 	Limits Limits
+	// Public says where the trusted root of signatures without keys comes from for
+	// sources that name none; the zero value is Sigstore's public instance, of
+	// which nothing is kept on disk. Its Transport is ours.
+	Public keyless.PublicOptions
 }
 
 // Client opens artifacts. It keeps for each repository, under each set of
 // credentials, how it is logged in, so that a look costs one request.
 type Client struct {
-	opt Options
+	opt    Options
+	public *keyless.Public
 
 	mu    sync.Mutex
 	conns map[[sha256.Size]byte]*connection
@@ -53,7 +59,8 @@ type Client struct {
 // NewClient makes a Client.
 func NewClient(opt Options) *Client {
 	opt.Limits = opt.Limits.withDefaults()
-	return &Client{opt: opt, conns: map[[sha256.Size]byte]*connection{}}
+	opt.Public.Transport = func() (http.RoundTripper, error) { return opt.Transport(app.Credentials{}) }
+	return &Client{opt: opt, public: keyless.NewPublic(opt.Public), conns: map[[sha256.Size]byte]*connection{}}
 }
 
 // connection is one repository under one set of credentials.
@@ -68,6 +75,8 @@ type connection struct {
 	// is its digest.
 	bad   *app.Failure
 	wrong string
+	// verdict is the last one of a policy that lets pass what is not signed.
+	verdict verdict
 }
 
 // knownBad gives the failure of a layer that was tried before, so that it is not

@@ -63,7 +63,7 @@ func (a *Artifact) Read(ctx context.Context, rev app.Revision, limit int64) ([]b
 		return nil, err
 	}
 	if a.spec.Verify != nil {
-		if err := a.verify(ctx, digest); err != nil {
+		if _, err := a.verify(ctx, digest); err != nil {
 			return nil, err
 		}
 	}

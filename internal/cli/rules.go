@@ -91,12 +91,16 @@ func laxer(ours flux.Tenancy, controllers []adopt.Controller) []string {
 		flags.Usage = func() {}
 		flags.BoolVar(&theirs.NoCrossNamespaceRefs, "no-cross-namespace-refs", false, "")
 		flags.StringVar(&theirs.DefaultServiceAccount, "default-service-account", "", "")
+		flags.StringVar(&theirs.DefaultKubeConfigServiceAccount, "default-kubeconfig-service-account", "", "")
 		_ = flags.Parse(ctl.Args) // Flux would not run
 		if theirs.NoCrossNamespaceRefs && !ours.NoCrossNamespaceRefs {
 			out = append(out, "--no-cross-namespace-refs")
 		}
 		if theirs.DefaultServiceAccount != "" && theirs.DefaultServiceAccount != ours.DefaultServiceAccount {
 			out = append(out, "--default-service-account="+theirs.DefaultServiceAccount)
+		}
+		if theirs.DefaultKubeConfigServiceAccount != "" && theirs.DefaultKubeConfigServiceAccount != ours.DefaultKubeConfigServiceAccount {
+			out = append(out, "--default-kubeconfig-service-account="+theirs.DefaultKubeConfigServiceAccount)
 		}
 	}
 	slices.Sort(out)

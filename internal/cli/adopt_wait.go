@@ -88,7 +88,7 @@ func (a *adoption) await(ctx context.Context) error {
 	}
 	if ctx.Err() != nil {
 		waiting := slices.DeleteFunc(slices.Clone(a.standings), standing.settled)
-		return fmt.Errorf("Plumb has not taken up all within %s: %s: %w", a.opts.timeout, a.progress(waiting), context.Cause(ctx))
+		return fmt.Errorf("not all was taken up within %s: %s: %w", a.opts.timeout, a.progress(waiting), context.Cause(ctx))
 	}
 	return err
 }

@@ -27,11 +27,18 @@ applied: pipe them to kubectl. Applying them again updates Plumb.
 
 -n chooses the namespace that Plumb runs in; plumb-system is the default. The
 flux command looks for an installation in flux-system unless it is told
-otherwise: with -n flux-system its check, version and logs find Plumb as it is.`,
+otherwise: with -n flux-system its check, version and logs find Plumb as it is.
+
+To uninstall, delete the definitions while Plumb runs, and then the rest: all
+Kustomizations, HelmReleases, Applications and sources go, and what they delivered
+stays. Never delete the namespaces flux-system and argocd before.`,
 		Example: `  plumb install | kubectl apply --server-side -f -
   plumb install --image registry.example.org/plumb:v1 -n gitops > plumb.yaml
   plumb install -n flux-system | kubectl apply --server-side -f -
-  plumb install --crds | kubectl apply --server-side -f -`,
+  plumb install --crds | kubectl apply --server-side -f -
+
+  plumb install --crds | kubectl delete -f -
+  plumb install --dialect-namespaces=false | kubectl delete --ignore-not-found -f -`,
 		Args:              arguments(0, 0),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {

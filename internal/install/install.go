@@ -45,7 +45,10 @@ var manifests string
 var imageName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/:@-]*$`)
 
 // Manifests gives one YAML stream for `kubectl apply --server-side -f -`, in
-// an order in which each object finds what it needs. Options that no cluster
+// an order in which each object finds what it needs. The definitions come first,
+// before the namespaces: given to `kubectl delete`, they are what goes first, and
+// a Plumb that still runs takes the end of the custom resources for what it is,
+// and not for an order to delete what they delivered. Options that no cluster
 // would take are an error.
 func Manifests(opts Options) ([]byte, error) {
 	if opts.Namespace == "" {
@@ -84,8 +87,8 @@ func Manifests(opts Options) ([]byte, error) {
 		return nil, err
 	}
 	return bytes.Join([][]byte{
-		bytes.TrimSpace(namespaces.Bytes()),
 		bytes.TrimSpace(api.CRDs()),
+		bytes.TrimSpace(namespaces.Bytes()),
 		bytes.TrimSpace(workload.Bytes()),
 		nil,
 	}, []byte("\n")), nil

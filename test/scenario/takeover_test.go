@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"context"
 	"net"
 	"os"
 	"path/filepath"
@@ -9,6 +10,9 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"plumb.dev/plumb/internal/sandbox"
 	"plumb.dev/plumb/internal/sandbox/chartserver"
@@ -109,7 +113,7 @@ func takeovers(t *testing.T, dir, controllers string) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"push": push, "apply": apply, "subst": subst, "until": until, "cluster": anotherCluster, "before": before,
-			"charts": charts, "oci-push": ociPush,
+			"charts": charts, "oci-push": ociPush, "event": event,
 		},
 	})
 }
@@ -133,6 +137,26 @@ func anotherCluster(ts *testscript.TestScript, neg bool, args []string) {
 	kubeconfig, err := ts.Value("start").(func(string) (string, error))(args[0])
 	ts.Check(err)
 	ts.Setenv("KUBECONFIG", kubeconfig)
+}
+
+// event returns when there is an event of a reason in $NS.
+func event(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 || neg {
+		ts.Fatalf("usage: event REASON")
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", ts.Getenv("KUBECONFIG"))
+	ts.Check(err)
+	client, err := kubernetes.NewForConfig(config)
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), sandboxtest.Patience)
+	defer cancel()
+	// Without a version the watch begins with what there is.
+	w, err := client.CoreV1().Events(ts.Getenv("NS")).Watch(ctx, metav1.ListOptions{FieldSelector: "reason=" + args[0]})
+	ts.Check(err)
+	defer w.Stop()
+	if _, open := <-w.ResultChan(); !open {
+		ts.Fatalf("there is no event %s", args[0])
+	}
 }
 
 // before holds that the first of two ConfigMaps, NAMESPACE/NAME, was written

@@ -64,15 +64,7 @@ func (p *program) diff(cmd *cobra.Command, opts *diffOptions, arg string) error 
 	if err != nil {
 		return err
 	}
-	namespace, err := p.scope()
-	if err != nil {
-		return err
-	}
-	c, err := p.connect()
-	if err != nil {
-		return err
-	}
-	t, err := c.find(ctx, arg, namespace)
+	_, t, err := p.one(ctx, arg)
 	if err != nil {
 		return err
 	}

@@ -32,26 +32,8 @@ type kind struct {
 // kinds is the list of all that there are.
 func kinds() []kind {
 	return []kind{
-		{
-			name:        flux.KindKustomization,
-			resource:    schema.GroupVersionResource{Group: flux.KustomizeGroup, Version: "v1", Resource: "kustomizations"},
-			words:       []string{"kustomization", "kustomizations", "ks"},
-			app:         flux.View,
-			rules:       app.HealthKstatus,
-			refresh:     flux.RefreshPatch,
-			suspend:     flux.SuspendPatch,
-			suspendedBy: "spec.suspend",
-		},
-		{
-			name:        flux.KindHelmRelease,
-			resource:    schema.GroupVersionResource{Group: flux.HelmGroup, Version: "v2", Resource: "helmreleases"},
-			words:       []string{"helmrelease", "helmreleases", "hr"},
-			app:         flux.ViewHelmRelease,
-			rules:       app.HealthKstatus,
-			refresh:     flux.RefreshPatch,
-			suspend:     flux.SuspendPatch,
-			suspendedBy: "spec.suspend",
-		},
+		fluxApp(flux.KindKustomization, flux.KustomizeGroup, "v1", "kustomizations", flux.View, "ks"),
+		fluxApp(flux.KindHelmRelease, flux.HelmGroup, "v2", "helmreleases", flux.ViewHelmRelease, "hr"),
 		{
 			name:        argo.KindApplication,
 			resource:    schema.GroupVersionResource{Group: argo.Group, Version: argo.Version, Resource: "applications"},
@@ -62,52 +44,36 @@ func kinds() []kind {
 			suspend:     argo.SuspendPatch,
 			suspendedBy: "the annotation " + argo.SkipAnnotation,
 		},
-		{
-			name:        flux.KindGitRepository,
-			resource:    schema.GroupVersionResource{Group: flux.SourceGroup, Version: "v1", Resource: "gitrepositories"},
-			words:       []string{"gitrepository", "gitrepositories", "gitrepo"},
-			source:      flux.ViewSource,
-			refresh:     flux.RefreshPatch,
-			suspend:     flux.SuspendPatch,
-			suspendedBy: "spec.suspend",
-		},
-		{
-			name:        flux.KindOCIRepository,
-			resource:    schema.GroupVersionResource{Group: flux.SourceGroup, Version: "v1", Resource: "ocirepositories"},
-			words:       []string{"ocirepository", "ocirepositories", "ocirepo"},
-			source:      flux.ViewSource,
-			refresh:     flux.RefreshPatch,
-			suspend:     flux.SuspendPatch,
-			suspendedBy: "spec.suspend",
-		},
-		{
-			name:        flux.KindBucket,
-			resource:    schema.GroupVersionResource{Group: flux.SourceGroup, Version: "v1", Resource: "buckets"},
-			words:       []string{"bucket", "buckets"},
-			source:      flux.ViewSource,
-			refresh:     flux.RefreshPatch,
-			suspend:     flux.SuspendPatch,
-			suspendedBy: "spec.suspend",
-		},
-		{
-			name:        flux.KindHelmRepository,
-			resource:    schema.GroupVersionResource{Group: flux.SourceGroup, Version: "v1", Resource: "helmrepositories"},
-			words:       []string{"helmrepository", "helmrepositories", "helmrepo"},
-			source:      flux.ViewHelmRepository,
-			refresh:     flux.RefreshPatch,
-			suspend:     flux.SuspendPatch,
-			suspendedBy: "spec.suspend",
-		},
-		{
-			name:        flux.KindHelmChart,
-			resource:    schema.GroupVersionResource{Group: flux.SourceGroup, Version: "v1", Resource: "helmcharts"},
-			words:       []string{"helmchart", "helmcharts", "hc"},
-			source:      flux.ViewHelmChart,
-			refresh:     flux.RefreshPatch,
-			suspend:     flux.SuspendPatch,
-			suspendedBy: "spec.suspend",
-		},
+		fluxSource(flux.KindGitRepository, "gitrepositories", flux.ViewSource, "gitrepo"),
+		fluxSource(flux.KindOCIRepository, "ocirepositories", flux.ViewSource, "ocirepo"),
+		fluxSource(flux.KindBucket, "buckets", flux.ViewSource),
+		fluxSource(flux.KindHelmRepository, "helmrepositories", flux.ViewHelmRepository, "helmrepo"),
+		fluxSource(flux.KindHelmChart, "helmcharts", flux.ViewHelmChart, "hc"),
 	}
+}
+
+// fluxKind is what all kinds of Flux have in common.
+func fluxKind(name, group, version, plural string, short []string) kind {
+	return kind{
+		name:        name,
+		resource:    schema.GroupVersionResource{Group: group, Version: version, Resource: plural},
+		words:       append([]string{strings.ToLower(name), plural}, short...),
+		refresh:     flux.RefreshPatch,
+		suspend:     flux.SuspendPatch,
+		suspendedBy: "spec.suspend",
+	}
+}
+
+func fluxApp(name, group, version, plural string, view func(*unstructured.Unstructured) app.View, short ...string) kind {
+	k := fluxKind(name, group, version, plural, short)
+	k.app, k.rules = view, app.HealthKstatus
+	return k
+}
+
+func fluxSource(name, plural string, view func(*unstructured.Unstructured) app.SourceView, short ...string) kind {
+	k := fluxKind(name, flux.SourceGroup, "v1", plural, short)
+	k.source = view
+	return k
 }
 
 func appKinds() []kind {

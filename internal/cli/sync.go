@@ -67,15 +67,7 @@ func (p *program) sync(ctx context.Context, out, stderr io.Writer, opts syncOpti
 	if _, err := p.format(); err != nil {
 		return err
 	}
-	namespace, err := p.scope()
-	if err != nil {
-		return err
-	}
-	c, err := p.connect()
-	if err != nil {
-		return err
-	}
-	t, err := c.find(ctx, arg, namespace)
+	c, t, err := p.one(ctx, arg)
 	if err != nil {
 		return err
 	}

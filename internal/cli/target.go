@@ -153,6 +153,20 @@ func (c *cluster) nothingCalled(ctx context.Context, arg string, n name, namespa
 	return err.hint("plumb get lists the apps that there are")
 }
 
+// one connects, and resolves the only argument of a command.
+func (p *program) one(ctx context.Context, arg string) (*cluster, target, error) {
+	namespace, err := p.scope()
+	if err != nil {
+		return nil, target{}, err
+	}
+	c, err := p.connect()
+	if err != nil {
+		return nil, target{}, err
+	}
+	t, err := c.find(ctx, arg, namespace)
+	return c, t, err
+}
+
 // finds resolves several arguments, in their order.
 func (c *cluster) finds(ctx context.Context, args []string, namespace string) ([]target, error) {
 	var out []target

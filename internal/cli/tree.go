@@ -53,15 +53,7 @@ func (p *program) tree(ctx context.Context, out io.Writer, arg string) error {
 	if err != nil {
 		return err
 	}
-	namespace, err := p.scope()
-	if err != nil {
-		return err
-	}
-	c, err := p.connect()
-	if err != nil {
-		return err
-	}
-	t, err := c.find(ctx, arg, namespace)
+	c, t, err := p.one(ctx, arg)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package argo
 
 import (
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -35,7 +34,7 @@ func View(u *unstructured.Unstructured) app.View {
 		v.Sync = app.Unknown
 	}
 	source := viewSource(u)
-	v.SourceURL, v.Path = viewURL(text(source, "repoURL")), text(source, "path")
+	v.SourceURL, v.Path = app.ViewURL(text(source, "repoURL")), text(source, "path")
 	v.SourceRef = revisionOrHead(text(source, "targetRevision"))
 	v.Target = viewTarget(u)
 	v.Asked = v.Requested != "" || u.Object["operation"] != nil
@@ -224,16 +223,4 @@ func viewList(u *unstructured.Unstructured, name string) []any {
 	v, _, _ := unstructured.NestedFieldNoCopy(u.Object, "status", "plumb", name)
 	list, _ := v.([]any)
 	return list
-}
-
-// viewURL hides a password; what cannot be parsed may hold one anywhere.
-func viewURL(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		if strings.Contains(raw, "://") {
-			return "(invalid URL)"
-		}
-		return raw // git@host:path
-	}
-	return u.Redacted()
 }

@@ -123,7 +123,7 @@ func helmRepositoryWords(r app.SourceReport) sourceWords {
 		revision: FormatRevision,
 		stored:   func(rev app.Revision) string { return "stored artifact: revision '" + FormatRevision(rev) + "'" },
 		news: func(rev app.Revision) string {
-			return "stored fetched index of revision '" + FormatRevision(rev) + "' from '" + viewURL(r.Of.URL) + "'"
+			return "stored fetched index of revision '" + FormatRevision(rev) + "' from '" + app.ViewURL(r.Of.URL) + "'"
 		},
 		reasons: helmRepositoryReasons(),
 	}

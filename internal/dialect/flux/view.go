@@ -1,8 +1,6 @@
 package flux
 
 import (
-	"net/url"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -66,7 +64,7 @@ func ViewSource(u *unstructured.Unstructured) app.SourceView {
 		Created:   u.GetCreationTimestamp().Time,
 		Deleting:  u.GetDeletionTimestamp() != nil,
 		Suspended: spec["suspend"] == true,
-		URL:       viewURL(text(spec, "url")),
+		URL:       app.ViewURL(text(spec, "url")),
 		Ref:       viewRef(section(spec, "ref")),
 		Revision:  ParseRevision(text(status, "artifact", "revision")),
 		Fetched:   viewTime(text(status, "artifact", "lastUpdateTime")),
@@ -192,18 +190,6 @@ func viewRef(ref map[string]any) string {
 		}
 	}
 	return ""
-}
-
-// viewURL hides a password; what cannot be parsed may hold one anywhere.
-func viewURL(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		if strings.Contains(raw, "://") {
-			return "(invalid URL)"
-		}
-		return raw // git@host:path
-	}
-	return u.Redacted()
 }
 
 func viewTime(s string) time.Time {

@@ -246,6 +246,13 @@ func (m Mark) Stamp(ref object.Ref) (labels, annotations map[string]string) {
 	return expand(m.Labels), expand(m.Annotations)
 }
 
+// Owner says how objects tell whose they are of which apps: under which field
+// manager they are delivered, and the labels and annotations that name the app.
+type Owner struct {
+	Manager string
+	Keys    []string
+}
+
 // On reports whether an object with these labels and annotations carries the
 // mark, and so belongs to the app.
 func (m Mark) On(ref object.Ref, labels, annotations map[string]string) bool {

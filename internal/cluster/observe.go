@@ -157,7 +157,9 @@ func (c *Cluster) look(ctx context.Context, gk schema.GroupKind, refs []object.R
 	}
 	for _, ref := range refs {
 		if r, _ := k.store.get(nameIn(ref)); r != nil {
-			live[ref] = r.live(manager)
+			l := r.live(manager)
+			l.Others = r.others(c.opts.Managers, manager)
+			live[ref] = l
 		}
 	}
 	return nil

@@ -171,6 +171,17 @@ func asMap(pairs []pair) map[string]string {
 	return out
 }
 
+// others are the managers that own part of the object, besides number i.
+func (r *record) others(managers []string, i int) []string {
+	var out []string
+	for at, digest := range r.owned {
+		if at != i && digest != 0 {
+			out = append(out, managers[at])
+		}
+	}
+	return out
+}
+
 // writersOf lists who wrote through the main resource, in a form that most
 // objects of a kind share.
 func writersOf(fields []metav1.ManagedFieldsEntry) unique.Handle[string] {
@@ -229,6 +240,18 @@ func (e Event) Owned(manager string) string {
 // OwnedBefore is manager's ownership digest before the change.
 func (e Event) OwnedBefore(manager string) string {
 	return e.before.digest(slices.Index(e.managers, manager))
+}
+
+// TakenFrom reports whether an apply under another of the managers that are
+// watched took something of the object from manager's: neither wrote as anyone
+// else.
+func (e Event) TakenFrom(manager string) bool {
+	if e.before == nil || e.now == nil || e.Owned(manager) == e.OwnedBefore(manager) {
+		return false
+	}
+	return slices.ContainsFunc(e.managers, func(other string) bool {
+		return other != manager && e.Owned(other) != "" && e.Owned(other) != e.OwnedBefore(other)
+	})
 }
 
 // Appeared reports whether the object was not there, or not remembered, before.

@@ -54,7 +54,8 @@ func (d *destination) observed(ev cluster.Event) {
 	switch {
 	case differs:
 		e.trigger(id, app.CauseDrift, healthDelay)
-	case rec.Owned != "" && !ev.Deleted && ev.Owned(manager) != rec.Owned && takenOver(mark, manager, ev.Ref, ev.Meta):
+	case rec.Owned != "" && !ev.Deleted && ev.Owned(manager) != rec.Owned &&
+		(takenOver(mark, manager, ev.Ref, ev.Meta) || ev.TakenFrom(manager)):
 		d.letGo(id, []object.Ref{ev.Ref})
 	case rec.Owned != "" && (ev.Deleted || ev.Owned(manager) != rec.Owned):
 		e.trigger(id, app.CauseDrift, 0)

@@ -58,6 +58,8 @@ type Options struct {
 	// Rendered keeps renderings on disk, for the next look and the next
 	// process; nil keeps none.
 	Rendered *rendercache.Cache
+	// Owners are those of all dialects, to name who else delivers an object.
+	Owners []app.Owner
 	// Archives makes what sources show into files for others; nil makes none.
 	Archives *archive.Store
 }

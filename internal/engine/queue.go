@@ -122,6 +122,7 @@ func (q *queue) add(id app.ID, cause app.Cause, due time.Time) {
 	defer q.mu.Unlock()
 	it := q.itemOf(id)
 	waiting, now := it.waiting() || it.again, time.Now()
+	due = now.Add(due.Sub(now)) // by the monotonic clock: a status gives a time on the wall, and that clock may be put back
 	switch {
 	case !waiting, it.due.After(now) && due.Before(it.due):
 		it.cause, it.due = cause, due

@@ -295,3 +295,12 @@ func TestQueueMovesWhatChanges(t *testing.T) {
 		}
 	})
 }
+
+// A time that a status tells is waited for by the clock that is not put back.
+func TestQueueGoesByTheMonotonicClock(t *testing.T) {
+	q := newQueue()
+	q.add(id("a"), app.CauseRetry, time.Now().Add(time.Hour).Round(0))
+	if due := q.items[id("a")].due; !strings.Contains(due.String(), " m=") {
+		t.Errorf("it is due at %s, wherever the clock on the wall goes", due)
+	}
+}

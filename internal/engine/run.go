@@ -212,7 +212,7 @@ func (r *run) plan(ctx context.Context, cl *cluster.Cluster, writer *cluster.Wri
 	if err != nil {
 		return plan.Plan{}, warnings, app.AsFailure(err, app.StageObserve)
 	}
-	return plan.Build(plan.Input{Spec: spec, Objects: desired, Facts: facts, Intent: intent}), warnings, nil
+	return plan.Build(plan.Input{Spec: spec, Objects: desired, Facts: facts, Intent: intent, Owners: r.e.opts.Owners}), warnings, nil
 }
 
 // query says what to observe. Several changes at once are all predicted before

@@ -105,7 +105,8 @@ func (e *Engine) Relook() {
 // takenOver reports whether an object that an app delivered has been delivered
 // by another since: it carries that one's mark, written by the manager of both.
 // The other has it then, until this one runs again; within one engine the same
-// follows from who wrote last. Were it called drift, the two would undo each
+// follows from who wrote last. One of another dialect writes as another manager,
+// which cluster.Event.TakenFrom tells. Were it called drift, the two would undo each
 // other's writes without end.
 func takenOver(mark app.Mark, manager string, ref object.Ref, meta *metav1.PartialObjectMetadata) bool {
 	if meta == nil {

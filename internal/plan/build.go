@@ -38,6 +38,8 @@ type Input struct {
 	Objects []object.Object // prepared
 	Facts   Facts
 	Intent  Intent
+	// Owners are how objects tell which app delivers them, to name another one.
+	Owners []app.Owner
 }
 
 // Build plans the delivery of an app. It never plans a deletion on the ground
@@ -209,6 +211,7 @@ func (b *builder) deliver(o object.Object) {
 		return
 	}
 
+	b.noteShared(o, live, rec)
 	b.compare(&s, o, live, rec)
 	if s.Verb.Writes() {
 		b.write(&s, live, marks)

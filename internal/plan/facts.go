@@ -36,6 +36,9 @@ type Live struct {
 	// Owned is the digest of what the app's field manager owns of the object,
 	// "" if it owns nothing.
 	Owned string
+	// Others are the field managers besides that one, of those that apps are
+	// delivered under, which own part of the object.
+	Others []string
 	// Marked: the object carries the app's mark.
 	Marked bool
 	// Labels and Annotations hold the keys that Switches look at.

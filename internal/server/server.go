@@ -180,7 +180,8 @@ func run(ctx context.Context, opts Options, listener net.Listener, endpoints *fr
 	}
 	metrics := newFluxMetrics(ctl.FluxResources)
 	options := engine.Options{Sources: sources, Bases: bases, Rendered: rendered, Archives: archives, Cluster: cl, Connect: connect,
-		Publish: ctl.Publish, PublishSource: ctl.PublishSource, Keys: ctl.Keys, Worked: metrics.worked, LenientVariables: opts.LenientVariables, Log: opts.Log}
+		Publish: ctl.Publish, PublishSource: ctl.PublishSource, Keys: ctl.Keys, Worked: metrics.worked, LenientVariables: opts.LenientVariables, Log: opts.Log,
+		Owners: []app.Owner{flux.Owner(), argo.Owner()}}
 	if len(opts.Render.Args) > 0 {
 		pool := worker.New(opts.Render)
 		defer pool.Close()

@@ -20,6 +20,11 @@ var kindOrder = sync.OnceValue(func() []string {
 	}
 })
 
+// Owner is how objects tell that an Application delivers them.
+func Owner() app.Owner {
+	return app.Owner{Manager: FieldManager, Keys: []string{annotationTracking}}
+}
+
 // Strip is the metadata that taking an object over removes: what kubectl and
 // Flux left there, which they would go by if they saw it again.
 func Strip() []string {

@@ -117,5 +117,10 @@ func IsDelivered(labels map[string]string) bool {
 	return labels[ownerName] != "" || labels[helmOwnerName] != ""
 }
 
+// Owner is how objects tell that a Kustomization delivers them.
+func Owner() app.Owner {
+	return app.Owner{Manager: FieldManager, Keys: []string{ownerNamespace, ownerName}}
+}
+
 // Strip is the metadata that taking an object over removes.
 func Strip() []string { return strip() }

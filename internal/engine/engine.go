@@ -88,6 +88,7 @@ type Engine struct {
 	mu           sync.RWMutex
 	apps         map[app.ID]*state
 	sources      map[app.SourceID]*sourceLoop
+	relooked     time.Time               // see Relook
 	valued       map[object.Ref][]app.ID // who takes values from an object of the cluster that Plumb serves
 	destinations map[string]*destination
 	underWay     underWay

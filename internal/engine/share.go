@@ -90,9 +90,12 @@ func (e *Engine) handOver(ctx context.Context, r *run, rep app.Report) {
 // this process knows of them may be older than what others have delivered. No
 // app is delivered from a source before the look that this causes.
 func (e *Engine) Relook() {
+	now := time.Now()
+	e.mu.Lock()
+	e.relooked = now // for sources that are not known yet, or not any more
+	e.mu.Unlock()
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	now := time.Now()
 	for _, s := range e.sources {
 		s.mu.Lock()
 		s.looked, s.revision, s.repo, s.failure = false, s.src.Recorded, nil, nil

@@ -3,6 +3,7 @@ package engine
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"plumb.dev/plumb/internal/app"
 )
@@ -108,5 +109,23 @@ func TestIdle(t *testing.T) {
 	u.end(id("a"))
 	if !is(one) || !is(two) || !is(u.idle(id("a"))) {
 		t.Error("what has run is not idle")
+	}
+}
+
+// A source that was given up and comes back is looked at anew: a listing of its
+// repository from before is not good enough.
+func TestSourceComesBackAfterRelook(t *testing.T) {
+	e := New(Options{})
+	src := app.Source{ID: app.SourceID{Name: "one"}}
+	e.SetSource(src)
+	if since := e.sources[src.ID].since; !since.IsZero() {
+		t.Errorf("at the start a listing of any age is shared: since %s", since)
+	}
+	e.RemoveSource(src.ID)
+	before := time.Now()
+	e.Relook()
+	e.SetSource(src)
+	if since := e.sources[src.ID].since; since.Before(before) {
+		t.Errorf("a listing since %s is good enough, and it was given up at %s", since, before)
 	}
 }

@@ -51,7 +51,7 @@ func (e *Engine) SetSource(src app.Source) {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s = &sourceLoop{e: e, src: src, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel, revision: src.Recorded, made: time.Now()}
+	s = &sourceLoop{e: e, src: src, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel, revision: src.Recorded, made: time.Now(), since: e.relooked}
 	e.sources[src.ID] = s
 	if e.ctx != nil && !e.ended {
 		e.running.Go(s.run)

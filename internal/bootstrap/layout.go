@@ -60,7 +60,7 @@ resources:
           kustomize.toolkit.fluxcd.io/prune: disabled
 `
 
-const componentsHead = "# Plumb, as `plumb bootstrap git` writes it. Changes belong into patches in kustomization.yaml.\n"
+const componentsHead = "# Plumb, as `plumb bootstrap` writes it. Changes belong into patches in kustomization.yaml.\n"
 
 const syncHead = "# By this the cluster follows its directory, in which Plumb itself is.\n"
 

@@ -36,26 +36,11 @@ type bootstrapOptions struct {
 }
 
 func bootstrapCommand(p *program) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:               "bootstrap",
-		Short:             "Put Plumb into a repository and into the cluster that follows it",
-		GroupID:           groupRun,
-		Long:              `Put Plumb into a repository and into the cluster that follows it.`,
-		Args:              knownCommand,
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-
-		SuggestionsMinimumDistance: 2,
-	}
-	cmd.AddCommand(bootstrapGitCommand(p))
-	return cmd
-}
-
-func bootstrapGitCommand(p *program) *cobra.Command {
 	var opts bootstrapOptions
 	cmd := &cobra.Command{
-		Use:   "git --url URL --path DIR",
-		Short: "Bootstrap from a Git repository",
+		Use:     "bootstrap [git] --url URL --path DIR",
+		GroupID: groupRun,
+		Short:   "Put Plumb into a repository and into the cluster that follows it",
 		Long: `Commit Plumb's manifests to the cluster's directory of a repository, under
 plumb-system, push, and apply them. From then on the cluster delivers that
 directory, Plumb included: an upgrade is a commit. It waits until the directory
@@ -72,14 +57,20 @@ stays in use, and --replace-flux takes Flux's components out of it.
 
 Credentials are read from files, and go to the Git server and into that Secret
 only. -n names the namespace of Plumb, plumb-system by default.`,
-		Example: `  plumb bootstrap git --url https://git.example.org/team/fleet.git --path clusters/production \
+		Example: `  plumb bootstrap --url https://git.example.org/team/fleet.git --path clusters/production \
       --username plumb --password-file token
-  plumb bootstrap git --url ssh://git@git.example.org/team/fleet.git --path clusters/production \
+  plumb bootstrap --url ssh://git@git.example.org/team/fleet.git --path clusters/production \
       --ssh-key-file id_ed25519 --dry-run`,
-		Args:              arguments(0, 0),
-		ValidArgsFunction: cobra.NoFileCompletions,
+		// git is what it is called in Flux; there is no other way.
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 && args[0] == "git" {
+				return nil
+			}
+			return arguments(0, 0)(cmd, args)
+		},
+		ValidArgsFunction: cobra.FixedCompletions([]string{"git"}, cobra.ShellCompDirectiveNoFileComp),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.bootstrapGit(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), opts)
+			return p.bootstrap(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), opts)
 		},
 	}
 	flags := cmd.Flags()
@@ -100,12 +91,12 @@ only. -n names the namespace of Plumb, plumb-system by default.`,
 	return cmd
 }
 
-func (p *program) bootstrapGit(ctx context.Context, in io.Reader, out, stderr io.Writer, opts bootstrapOptions) error {
+func (p *program) bootstrap(ctx context.Context, in io.Reader, out, stderr io.Writer, opts bootstrapOptions) error {
 	if _, err := p.format(); err != nil {
 		return err
 	}
 	if opts.url == "" || opts.path == "" {
-		return usage("--url and --path are needed").hint("write %s", "plumb bootstrap git --url https://… --path clusters/NAME")
+		return usage("--url and --path are needed").hint("write %s", "plumb bootstrap --url https://… --path clusters/NAME")
 	}
 	secret, err := p.gitSecret(in, opts)
 	if err != nil {
@@ -121,7 +112,7 @@ func (p *program) bootstrapGit(ctx context.Context, in io.Reader, out, stderr io
 	}
 	components, err := install.Manifests(install.Options{Namespace: p.namespace, Image: opts.image, Version: p.build.Version, DialectNamespaces: true})
 	if err != nil {
-		return &Error{Code: ExitUsage, Err: err, Hint: "plumb bootstrap git --help tells what can be chosen"}
+		return &Error{Code: ExitUsage, Err: err, Hint: "plumb bootstrap --help tells what can be chosen"}
 	}
 	cache, done, err := p.cache("repositories")
 	if err != nil {

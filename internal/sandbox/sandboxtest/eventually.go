@@ -19,14 +19,18 @@ func Eventually(t testing.TB, check func(ctx context.Context) error) {
 	defer cancel()
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
+	var last error
 	for {
 		err := check(ctx)
 		if err == nil {
 			return
 		}
+		if last == nil || ctx.Err() == nil {
+			last = err // and not that this wait is over
+		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("still after %s: %v", Patience, err)
+			t.Fatalf("still after %s: %v", Patience, last)
 		case <-again.C:
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unique"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -243,15 +244,31 @@ func (e Event) OwnedBefore(manager string) string {
 }
 
 // TakenFrom reports whether an apply under another of the managers that are
-// watched took something of the object from manager's: neither wrote as anyone
-// else.
+// watched took something of the object from manager's: that one wrote last, and
+// nobody else in the same second, which is as well as the API server tells it.
+// Who edits what both own takes it from both, and is no such manager.
 func (e Event) TakenFrom(manager string) bool {
-	if e.before == nil || e.now == nil || e.Owned(manager) == e.OwnedBefore(manager) {
+	if e.before == nil || e.now == nil || e.Meta == nil || e.Owned(manager) == e.OwnedBefore(manager) {
 		return false
 	}
-	return slices.ContainsFunc(e.managers, func(other string) bool {
-		return other != manager && e.Owned(other) != "" && e.Owned(other) != e.OwnedBefore(other)
-	})
+	var last time.Time
+	by := ""
+	for _, f := range e.Meta.ManagedFields {
+		if f.Manager == manager || f.Subresource != "" || f.Time == nil || f.Time.Time.Before(last) {
+			continue
+		}
+		who := ""
+		if f.Operation == metav1.ManagedFieldsOperationApply && slices.Contains(e.managers, f.Manager) {
+			who = f.Manager
+		}
+		switch {
+		case f.Time.Time.After(last):
+			last, by = f.Time.Time, who
+		case who != by:
+			by = ""
+		}
+	}
+	return by != "" && e.Owned(by) != e.OwnedBefore(by)
 }
 
 // Appeared reports whether the object was not there, or not remembered, before.

@@ -133,6 +133,13 @@ func TestHang(t *testing.T) {
 			p.Set(Fault{Do: do})
 			impatient := *client
 			impatient.Timeout = 200 * time.Millisecond
+			// When it gives up its connection is reset, and with it whatever else goes over that.
+			apart := p.Config()
+			apart.DisableCompression = true // client-go shares connections among equals
+			var err error
+			if impatient.Transport, err = rest.TransportFor(apart); err != nil {
+				t.Fatal(err)
+			}
 			var late interface{ Timeout() bool }
 			if _, _, err := get(&impatient, p.URL()); !errors.As(err, &late) || !late.Timeout() {
 				t.Errorf("a client that gives up: %v", err)

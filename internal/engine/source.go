@@ -291,9 +291,15 @@ func reasonOf(f *app.Failure) app.Reason {
 var sourceBackoff = app.Backoff{Initial: time.Second, Factor: 2, Max: 2 * time.Minute}
 
 // suspended makes what was delivered before available without a look at the
-// remote.
+// remote. What this process found counts more than the status, which follows
+// later.
 func (s *sourceLoop) suspended(src app.Source) {
-	revision, repo := s.recorded(src)
+	s.mu.Lock()
+	revision, repo, known := s.revision, s.repo, s.looked && s.repo != nil
+	s.mu.Unlock()
+	if !known {
+		revision, repo = s.recorded(src)
+	}
 	s.mu.Lock()
 	news := !s.looked || s.repo == nil && repo != nil /* what it is made of may come late */ || s.asked != src.Generation
 	s.looked, s.asked = true, src.Generation

@@ -68,7 +68,7 @@ func TestRewound(t *testing.T) {
 					return false
 				}
 			}
-			return true
+			return p.State().uid != "" // the first list of namespaces may be later
 		})
 		return p.State()
 	}

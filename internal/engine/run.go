@@ -265,6 +265,12 @@ func (r *run) fetch(ctx context.Context) (sourceNow, bool, *app.Failure) {
 	case src.revision.IsZero() || src.repo == nil:
 		return src, false, app.Fail(app.StageFetch, app.ReasonSourceNotReady, "source %s is not ready, artifact not found", id)
 	}
+	if last := r.spec.LastSync; src.told && r.spec.Release == nil && last != nil && last.Revision != "" && last.Revision != src.revision.Commit {
+		// The status of a source follows what is delivered of it: delivering what
+		// it names would undo a newer commit, and prune what that added.
+		return src, false, app.Fail(app.StageFetch, app.ReasonSourceNotReady,
+			"%s could not be fetched since the start: its status names %s, and %s was delivered: %w", id, src.revision.Commit, last.Revision, src.failure)
+	}
 	if id.Kind != "" && r.spec.Release != nil && src.failure != nil && r.cause != app.CauseDrift {
 		return src, false, app.Fail(app.StageFetch, app.ReasonSourceNotReady, "%s is not ready: %w", id, src.failure).WithHint("%s", src.failure.Hint)
 	}

@@ -29,6 +29,7 @@ type sourceLoop struct {
 	asked    int64 // generation of the resource at the last look
 	revision app.Revision
 	failure  *app.Failure // of the last look
+	told     bool         // revision is what the status told, for no look has succeeded in this process
 	repo     *source.Repo // nil before the first look that reached the store
 	failures int          // in a row
 	since    time.Time    // how fresh the next look must be
@@ -212,7 +213,7 @@ func (s *sourceLoop) once() time.Duration {
 	again := s.asked != src.Generation // what waited for that goes on, whatever was found
 	s.looked, s.failure, s.asked = true, failure, src.Generation
 	if repo != nil {
-		s.revision, s.repo = revision, repo
+		s.revision, s.repo, s.told = revision, repo, failure != nil
 	}
 	if s.read = nil; failure == nil {
 		s.failures, s.read = 0, read()
@@ -342,6 +343,7 @@ type sourceNow struct {
 	revision app.Revision
 	repo     *source.Repo
 	failure  *app.Failure
+	told     bool      // revision is what the status told: there may be a newer one
 	since    time.Time // how fresh it is
 }
 
@@ -360,7 +362,7 @@ func (e *Engine) current(id app.SourceID) (sourceNow, bool) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return sourceNow{of: s.src, looked: s.looked, asked: s.asked, revision: s.revision, repo: s.repo, failure: s.failure, since: later(s.since, s.made)}, true
+	return sourceNow{of: s.src, looked: s.looked, asked: s.asked, revision: s.revision, repo: s.repo, failure: s.failure, told: s.told, since: later(s.since, s.made)}, true
 }
 
 func later(a, b time.Time) time.Time {

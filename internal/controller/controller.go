@@ -294,7 +294,11 @@ func (c *Controller) note(gvr schema.GroupVersionResource, u *unstructured.Unstr
 		return true
 	}
 	k, err := keptOf(u)
-	if err != nil || old.newerThan(k) {
+	if err != nil {
+		c.log.Error("resource cannot be remembered, and is passed over", "error", err)
+		return false
+	}
+	if old.newerThan(k) {
 		return false
 	}
 	c.latest[key] = k
@@ -311,7 +315,12 @@ func (c *Controller) renew(gvr schema.GroupVersionResource, u *unstructured.Unst
 	if old == nil || old.UID != u.GetUID() {
 		return
 	}
-	if k, err := keptOf(u); err == nil && !old.newerThan(k) {
+	k, err := keptOf(u)
+	if err != nil {
+		c.log.Error("resource cannot be remembered as it was written", "error", err)
+		return
+	}
+	if !old.newerThan(k) {
 		c.latest[key] = k
 	}
 }

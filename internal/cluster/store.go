@@ -46,6 +46,10 @@ type store struct {
 	writing map[name]*held
 	// gone is what went last of what was remembered.
 	gone sighting
+	// ended are the last records of objects that this process deleted and whose
+	// end the watch has not told of yet: what it still tells of them, and of
+	// what had their names before, is past.
+	ended map[name]*record
 }
 
 type held struct {
@@ -57,7 +61,8 @@ type held struct {
 
 func newStore(kind schema.GroupKind, keep keeper) *store {
 	return &store{kind: kind, keep: keep, seed: maphash.MakeSeed(),
-		records: map[name]*record{}, others: map[uint64]struct{}{}, writing: map[name]*held{}}
+		records: map[name]*record{}, others: map[uint64]struct{}{}, writing: map[name]*held{},
+		ended: map[name]*record{}}
 }
 
 func (s *store) hash(n name) uint64 {
@@ -147,6 +152,12 @@ func (r *record) ours() bool {
 func (s *store) take(m *metav1.PartialObjectMetadata, now *record) (Event, bool) {
 	n := nameOf(m)
 	before := s.records[n]
+	if last := s.ended[n]; last != nil {
+		if version := number(m.ResourceVersion); last.uid.text() == string(m.UID) || version != 0 && version <= last.version {
+			return Event{}, false
+		}
+		delete(s.ended, n) // the name is another object's by now
+	}
 	if before == nil && now == nil && !s.wanted.has(n) && !s.all && !s.keep.owns(m) {
 		s.others[s.hash(n)] = struct{}{}
 		return Event{}, false
@@ -254,6 +265,7 @@ func (s *store) endDelete(n name, answer *metav1.PartialObjectMetadata, done boo
 	if r := s.records[n]; done && answer == nil && r != nil && (uid == "" || r.uid.text() == string(uid)) {
 		s.drop(n, nil)
 		s.wanted.remove(n) // deleted by us: nobody waits for its return
+		s.ended[n] = r
 	}
 	s.mu.Unlock()
 	s.endWrite(n, answer)
@@ -269,6 +281,7 @@ func (s *store) reset() {
 			}
 		}
 		s.others, s.horizon = map[uint64]struct{}{}, 0
+		clear(s.ended)
 		return events
 	})
 }
@@ -299,6 +312,9 @@ func (s *store) Delete(obj any) error {
 	s.change(func() []Event {
 		version := number(m.ResourceVersion)
 		s.horizon = max(s.horizon, version)
+		if last := s.ended[nameOf(m)]; last != nil && last.uid.text() == string(m.UID) {
+			delete(s.ended, nameOf(m))
+		}
 		if r := s.records[nameOf(m)]; r != nil && version != 0 && r.version > version {
 			return nil
 		}
@@ -324,6 +340,7 @@ func (s *store) Replace(list []any, version string) error {
 				older.version = 0
 				s.records[n] = &older
 			}
+			clear(s.ended)
 		}
 		s.horizon = at
 		clear(s.others)
@@ -340,6 +357,11 @@ func (s *store) Replace(list []any, version string) error {
 			}
 			if e, ok := s.drop(n, nil); ok {
 				events = append(events, e)
+			}
+		}
+		for n := range s.ended {
+			if _, ok := there[n]; !ok {
+				delete(s.ended, n)
 			}
 		}
 		first = !s.listed

@@ -27,6 +27,12 @@ func meta(name string, version int, who string) *metav1.PartialObjectMetadata {
 	return m
 }
 
+// again is m of another object with its name.
+func again(m *metav1.PartialObjectMetadata) *metav1.PartialObjectMetadata {
+	m.UID += "-again"
+	return m
+}
+
 // script drives a store; told is what it told.
 type script struct {
 	*store
@@ -210,10 +216,50 @@ func TestStore(t *testing.T) {
 			s.beginWrite(a)
 			s.endDelete(a, nil, true, "uid-a")
 			s.beginWrite(a)
-			s.endWrite(a, meta("a", 7, manager))
+			s.endWrite(a, again(meta("a", 7, manager)))
 			s.Delete(meta("a", 6, manager))
-			s.Add(meta("a", 7, manager))
+			s.Add(again(meta("a", 7, manager)))
 		}, "a=7 b=-", ""},
+		{"what the watch still tells of an object that we deleted", func(s *script) {
+			s.list(5)
+			s.beginWrite(a)
+			s.endWrite(a, meta("a", 6, manager))
+			s.beginWrite(a)
+			s.endDelete(a, nil, true, "")
+			s.Add(meta("a", 6, manager))
+			s.Update(meta("a", 7, manager))
+			if got := s.state("a"); got != "a=-" {
+				panic(got)
+			}
+			s.Delete(meta("a", 8, manager))
+		}, "a=- b=-", ""},
+		{"what it still tells of two", func(s *script) {
+			s.list(5)
+			for _, m := range []*metav1.PartialObjectMetadata{meta("a", 6, manager), again(meta("a", 8, manager))} {
+				s.beginWrite(a)
+				s.endWrite(a, m)
+				s.beginWrite(a)
+				s.endDelete(a, nil, true, "")
+			}
+			s.Add(meta("a", 6, manager))
+			s.Delete(meta("a", 7, manager))
+			s.Add(again(meta("a", 8, manager)))
+			s.list(8, again(meta("a", 8, manager)))
+			s.Delete(again(meta("a", 9, manager)))
+		}, "a=- b=-", ""},
+		{"someone else's object under the name of one that we deleted", func(s *script) {
+			s.list(5, meta("a", 1, manager))
+			s.beginWrite(a)
+			s.endDelete(a, nil, true, "")
+			s.Delete(meta("a", 6, manager))
+			s.Add(again(meta("a", 7, manager)))
+		}, "a=7 b=-", "a:7"},
+		{"what we deleted is back with the server's data of before", func(s *script) {
+			s.list(5, meta("a", 1, manager))
+			s.beginWrite(a)
+			s.endDelete(a, nil, true, "")
+			s.list(4, meta("a", 1, manager))
+		}, "a=1 b=-", "a:1"},
 
 		{"a later list: what changed, came and went", func(s *script) {
 			s.list(5, meta("a", 1, manager), meta("c", 1, manager))
@@ -261,6 +307,9 @@ func TestStore(t *testing.T) {
 			}
 			if len(s.writing) > 0 {
 				t.Error("a write was never ended")
+			}
+			if len(s.ended) > 0 {
+				t.Error("an end was never forgotten")
 			}
 		})
 	}

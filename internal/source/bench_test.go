@@ -58,15 +58,19 @@ func fetchOneCommit(b *testing.B, apps int) {
 	resolve(b, s, src)
 	o.bytes.Store(0)
 	i := 0
+	var server int64
 	for b.Loop() {
 		b.StopTimer()
 		i++
 		o.commit("change", map[string]string{overlay(i%apps, 0): fmt.Sprint(i)})
 		o.push("main")
+		o.spent.Store(0)
 		b.StartTimer()
 		resolve(b, s, src)
+		server += o.spent.Load()
 	}
 	b.ReportMetric(float64(o.bytes.Load())/float64(i), "wire-B/op")
+	b.ReportMetric(float64(server)/float64(i), "server-ns/op")
 }
 
 func BenchmarkReadOverlay(b *testing.B) {

@@ -29,6 +29,7 @@ type origin struct {
 	posts atomic.Int64 // upload-pack requests
 	gets  atomic.Int64 // listings
 	bytes atomic.Int64 // of upload-pack answers
+	spent atomic.Int64 // nanoseconds until git had answered, both kinds of requests
 }
 
 func newOrigin(t testing.TB) *origin {
@@ -51,6 +52,8 @@ func newOrigin(t testing.TB) *origin {
 }
 
 func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	begun := time.Now()
+	defer func() { o.spent.Add(int64(time.Since(begun))) }()
 	if r.Method == http.MethodPost {
 		o.posts.Add(1)
 		o.git.ServeHTTP(&countingWriter{w, &o.bytes}, r)

@@ -247,7 +247,7 @@ func (r *Repo) runFetch(ctx context.Context, b *batch) error {
 		}
 	}
 	if len(wants) > 0 {
-		if err := r.remote.Fetch(ctx, b.listing, wants, known.haves(objs, b.wants), objs.Install); err != nil {
+		if err := r.fetchPack(ctx, b.listing, wants, known.haves(objs, b.wants), objs); err != nil {
 			return err
 		}
 	}
@@ -267,6 +267,21 @@ func (r *Repo) runFetch(ctx context.Context, b *batch) error {
 		return r.cacheFailure(err)
 	}
 	return nil
+}
+
+// fetchPack brings what wants need beyond haves into objs.
+func (r *Repo) fetchPack(ctx context.Context, l *remote.Listing, wants, haves []plumbing.Hash, objs *objects.Store) error {
+	err := r.remote.Fetch(ctx, l, wants, haves, objs.Install)
+	if errors.Is(err, objects.ErrNoBase) && len(haves) > 0 {
+		// Server and cache disagree about what is had. To one who has nothing
+		// the server sends all of it.
+		err = r.remote.Fetch(ctx, l, wants, nil, objs.Install)
+	}
+	if errors.Is(err, objects.ErrNoBase) {
+		return app.Fail(app.StageFetch, app.ReasonUnreachable, "%s: the server's answer is incomplete: %w", r.addr, objects.ErrNoBase).
+			WithHint("Check the repository on the server with git fsck.")
+	}
+	return err
 }
 
 // checkBranch makes sure that a branch contains a commit.

@@ -14,9 +14,11 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/format/packfile"
 )
 
-// Install reads one self-contained pack, checks and indexes it, and makes its
-// objects readable. Nothing is visible before everything is. A pack without
-// objects is no error.
+// Install reads one pack, checks and indexes it, and makes its objects readable.
+// Deltas in it may build on objects that the store has. Nothing is visible
+// before everything is. A pack without objects is no error. Errors wrap
+// ErrTooLarge, ErrNoBase, ErrDamaged (of the store), or tell what is wrong with
+// the pack.
 func (s *Store) Install(ctx context.Context, r io.Reader) error {
 	s.install.Lock()
 	defer s.install.Unlock()
@@ -36,8 +38,12 @@ func (s *Store) Install(ctx context.Context, r io.Reader) error {
 	case n == 0:
 		return nil
 	}
-	if err := checkSizes(ctx, tmp, s.limit.Object); err != nil {
+	bases, err := checkSizes(ctx, tmp, s.limit.Object)
+	if err != nil {
 		return fmt.Errorf("reading the pack: %w", err)
+	}
+	if err := s.complete(ctx, tmp, n, bases); err != nil {
+		return fmt.Errorf("completing the pack: %w", err)
 	}
 	entries, sum, err := index(ctx, tmp)
 	if err != nil {
@@ -144,37 +150,43 @@ func rewound(ctx context.Context, f *os.File) (*contextFile, error) {
 }
 
 // checkSizes refuses packs that hold an object above the limit, before
-// anything inflates one of them into memory.
-func checkSizes(ctx context.Context, f *os.File, limit int64) error {
+// anything inflates one of them into memory. It gives the objects that
+// reference deltas build upon, each once.
+func checkSizes(ctx context.Context, f *os.File, limit int64) (bases []plumbing.Hash, err error) {
 	in, err := rewound(ctx, f)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	scan := packfile.NewScanner(in)
 	_, count, err := scan.Header()
 	if err != nil {
-		return err
+		return nil, err
 	}
+	seen := map[plumbing.Hash]bool{}
 	for range count {
 		h, err := scan.NextObjectHeader()
 		if err != nil {
-			return noEOF(err)
+			return nil, noEOF(err)
 		}
 		size := h.Length
 		var head headWriter
 		if _, _, err := scan.NextObject(&head); err != nil {
-			return noEOF(err)
+			return nil, noEOF(err)
 		}
 		if h.Type.IsDelta() {
 			if _, size, err = deltaSizes(head.b); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		if max(size, h.Length) > limit {
-			return fmt.Errorf("%w: %d bytes inflated, the limit is %d", ErrTooLarge, max(size, h.Length), limit)
+			return nil, fmt.Errorf("%w: %d bytes inflated, the limit is %d", ErrTooLarge, max(size, h.Length), limit)
+		}
+		if h.Type == plumbing.REFDeltaObject && !seen[h.Reference] {
+			seen[h.Reference] = true
+			bases = append(bases, h.Reference)
 		}
 	}
-	return nil
+	return bases, nil
 }
 
 // headWriter keeps the first bytes that are written to it.
@@ -205,6 +217,9 @@ func index(ctx context.Context, f *os.File) ([]indexEntry, plumbing.Hash, error)
 		return nil, plumbing.ZeroHash, err
 	}
 	sum, err := parser.Parse()
+	if errors.Is(err, packfile.ErrReferenceDeltaNotFound) {
+		err = ErrNoBase
+	}
 	if err != nil {
 		return nil, plumbing.ZeroHash, err
 	}

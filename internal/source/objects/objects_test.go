@@ -210,19 +210,30 @@ type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, errors.New("line cut") }
 
-// FuzzInstall feeds packs that a hostile server could send.
+// FuzzInstall feeds packs that a hostile server could send, to a store that
+// has what another one brought.
 func FuzzInstall(f *testing.F) {
 	for _, args := range [][]string{{"--delta-base-offset"}, {"--no-delta-base-offset"}} {
 		dir, _, _ := deltas(f)
 		list := git(f, dir, "", "rev-list", "--objects", "--no-object-names", "main", "--max-count=2")
-		f.Add([]byte(git(f, dir, list, append([]string{"pack-objects", "--stdout", "--quiet"}, args...)...)))
+		f.Add([]byte(nil), []byte(git(f, dir, list, append([]string{"pack-objects", "--stdout", "--quiet"}, args...)...)))
 	}
-	f.Add(binary.BigEndian.AppendUint32([]byte("PACK\x00\x00\x00\x02"), 1<<31))
-	f.Fuzz(func(t *testing.T, pack []byte) {
+	f.Add([]byte(nil), binary.BigEndian.AppendUint32([]byte("PACK\x00\x00\x00\x02"), 1<<31))
+	dir, _, _ := deltas(f)
+	f.Add([]byte(whole(f, dir, "main~39")), []byte(thin(f, dir, "main~37", "main~39")))
+	one := []byte("one")
+	f.Add([]byte(forge(forged(plumbing.BlobObject, plumbing.ZeroHash, one))), []byte(forge(
+		forged(plumbing.REFDeltaObject, blobID([]byte("two")), insert(3, "three")),
+		forged(plumbing.REFDeltaObject, blobID(one), insert(3, "two")),
+		forged(plumbing.BlobObject, plumbing.ZeroHash, one),
+	)))
+	f.Fuzz(func(t *testing.T, had, pack []byte) {
 		s := open(t, t.TempDir(), Limits{Object: 1 << 20, Pack: 1 << 20})
 		defer s.Close()
-		if s.Install(t.Context(), bytes.NewReader(pack)) != nil {
-			return
+		for _, p := range [][]byte{had, pack} {
+			if err := s.Install(t.Context(), bytes.NewReader(p)); errors.Is(err, ErrDamaged) {
+				t.Fatal(err)
+			}
 		}
 		for _, p := range s.packs {
 			entries, err := p.entries()

@@ -77,6 +77,9 @@ func newRequest(l *Listing, wants, haves []plumbing.Hash) *packp.UploadPackReque
 		capability.MultiACKDetailed, // some servers insist on it (Azure DevOps)
 		capability.Sideband64k, capability.OFSDelta, capability.NoProgress,
 	}
+	if len(haves) > 0 { // of a large directory only what changed is sent
+		caps = append(caps, capability.ThinPack)
+	}
 	for _, c := range caps {
 		if l.caps != nil && l.caps.Supports(c) {
 			_ = req.Capabilities.Set(c) // fails only for capabilities with arguments

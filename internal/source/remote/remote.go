@@ -102,7 +102,7 @@ type Remote interface {
 	List(ctx context.Context) (*Listing, error)
 	// Fetch asks for the objects that wants need beyond haves, and passes
 	// the pack to install. The haves must be complete: their history and
-	// trees are not sent again.
+	// trees are not sent again, and the pack may build upon them.
 	Fetch(ctx context.Context, l *Listing, wants, haves []plumbing.Hash, install Install) error
 	// Push moves a ref. The failure of one who was overtaken has ErrMoved in
 	// its chain.

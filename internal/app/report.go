@@ -141,6 +141,7 @@ type Report struct {
 	// the next decision builds on (it may be older than this run).
 	Records  []Record
 	LastSync *Attempt
+	Ahead    Ahead
 	// Cluster is where Records are, as Target.Cluster has it, and Left what is
 	// still where the app went before.
 	Cluster string

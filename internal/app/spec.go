@@ -75,6 +75,8 @@ type Spec struct {
 	// LastSync is the last attempt that the status tells of, by whichever
 	// process; nil if none.
 	LastSync *Attempt
+	// Ahead is set if what was delivered last is ahead of the source's status.
+	Ahead Ahead
 	// Ready: the status says that this generation was delivered and is well.
 	// It counts for those that depend on the app until it has run.
 	Ready bool
@@ -312,6 +314,14 @@ type Record struct {
 	Version string // API version without the group
 	Desired string // digest of the desired object when it was last applied, "" if unknown
 	Owned   string // ownership digest that the API server had after that, "" if unknown
+}
+
+// Ahead tells of a commit that was delivered before the status of its source
+// named it: the status follows, and until then it names one that is older. The
+// zero value: it named it.
+type Ahead struct {
+	Revision string // the commit
+	Of       string // what the status named
 }
 
 // Attempt tells of one sync.

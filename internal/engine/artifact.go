@@ -123,6 +123,9 @@ func (s *sourceLoop) nextReport() (*app.SourceReport, sourceNow) {
 func (s *sourceLoop) published(report *app.SourceReport) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if report.Artifact != nil || report.Failure == nil { // else the status keeps what it named
+		s.named = report.Revision.Commit
+	}
 	if s.out.report == report {
 		s.out.report, s.out.now = nil, sourceNow{}
 	}

@@ -194,7 +194,7 @@ func (e *Engine) catchUp(a *state) bool {
 		return true
 	}
 	tree, err := src.repo.Tree(src.revision.ID())
-	return err == nil && a.untouched(src, tree) && a.follow(src.revision)
+	return err == nil && a.untouched(src, tree) && a.follow(src)
 }
 
 // untouched reports whether the app is well and has read nothing of what is
@@ -218,18 +218,18 @@ func (a *state) settled() bool {
 		sync.Succeeded && sync.SpecHash == withValues(a.hash, a.read.values) && sync.Revision == last.Revision.Commit
 }
 
-// follow counts the app as delivered at a revision that does not touch it. It
+// follow counts the app as delivered at a source's revision that does not touch it. It
 // reports false if something has come up meanwhile.
-func (a *state) follow(revision app.Revision) bool {
+func (a *state) follow(src sourceNow) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.settled() {
 		return false
 	}
 	sync, rep := *a.spec.LastSync, *a.last
-	sync.Revision = revision.Commit
-	rep.Revision, rep.Applied, rep.LastSync = revision, revision, &sync
-	a.spec.LastSync, a.applied, a.last = &sync, revision, &rep
+	sync.Revision = src.revision.Commit
+	rep.Revision, rep.Applied, rep.LastSync, rep.Ahead = src.revision, src.revision, &sync, src.ahead(a.spec.Ahead)
+	a.spec.LastSync, a.spec.Ahead, a.applied, a.last = &sync, rep.Ahead, src.revision, &rep
 	return true
 }
 

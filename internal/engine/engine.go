@@ -304,7 +304,8 @@ func (a *state) update(spec app.Spec, hash string) (app.Cause, bool) {
 	defer a.mu.Unlock()
 	old, oldHash := a.spec, a.hash
 	if a.ran {
-		spec.Recorded, spec.RecordedAt, spec.Left, spec.LastSync = old.Recorded, old.RecordedAt, old.Left, old.LastSync
+		spec.Recorded, spec.RecordedAt, spec.Left = old.Recorded, old.RecordedAt, old.Left
+		spec.LastSync, spec.Ahead = old.LastSync, old.Ahead
 		if spec.Release != nil && old.Release != nil {
 			spec.Release.Memory = old.Release.Memory
 		}

@@ -27,7 +27,7 @@ func (e *Engine) finish(ctx context.Context, a *state, r *run, rep app.Report) {
 	a.remember(rep.Records)
 	a.spec.RecordedAt, a.spec.Left = rep.Cluster, rep.Left
 	a.forgetHealth()
-	a.spec.LastSync, a.applied = rep.LastSync, rep.Applied
+	a.spec.LastSync, a.spec.Ahead, a.applied = rep.LastSync, rep.Ahead, rep.Applied
 	a.keepRelease(rep)
 	if rep.Sync != app.Unknown { // otherwise nobody has looked
 		rep.Drift = a.news(rep.Drift)
@@ -52,7 +52,7 @@ func (e *Engine) finish(ctx context.Context, a *state, r *run, rep app.Report) {
 		rep.Handled, rep.Answered = "", nil // the run that took over answers
 		if a.last != nil {                  // told again, it must not forget what this run wrote
 			last := *a.last
-			last.Records, last.LastSync = rep.Records, rep.LastSync
+			last.Records, last.LastSync, last.Ahead = rep.Records, rep.LastSync, rep.Ahead
 			a.last = &last
 		}
 	} else {

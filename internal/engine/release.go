@@ -49,6 +49,7 @@ func (r *run) release(ctx context.Context, in report.Input, src sourceNow) (app.
 		return w.report(failure), true
 	}
 	w.looksAt()
+	w.in.Ahead = src.ahead(w.spec.Ahead)
 
 	// observe, plan, apply
 	waiting, failure := w.open()

@@ -84,7 +84,7 @@ func (e *Engine) work(ctx context.Context, dest *destination, id app.ID, cause a
 // apply, report. It tells false where there is nothing to say yet.
 func (r *run) line(ctx context.Context) (app.Report, bool) {
 	spec := r.spec
-	in := report.Input{Spec: spec, Applied: r.a.appliedRevision(), Started: r.began, Cause: r.cause, SpecHash: r.hash}
+	in := report.Input{Spec: spec, Applied: r.a.appliedRevision(), Started: r.began, Cause: r.cause, SpecHash: r.hash, Ahead: spec.Ahead}
 	end := func(f *app.Failure) (app.Report, bool) {
 		in.Failure, in.Now = r.dest.explain(f), time.Now()
 		return r.values.hide(report.Compose(in)), true
@@ -160,6 +160,9 @@ func (r *run) line(ctx context.Context) (app.Report, bool) {
 
 	// apply
 	held := in.Plan.Writes() > 0 && early
+	if in.Plan.Writes() == 0 || intent.Apply && !intent.DryRun && !held {
+		in.Ahead = src.ahead(spec.Ahead)
+	}
 	if intent.Apply && !intent.DryRun && !held && len(in.Plan.Groups) > 0 {
 		if failure := r.announce(ctx, in); failure != nil {
 			return end(failure)
@@ -265,11 +268,8 @@ func (r *run) fetch(ctx context.Context) (sourceNow, bool, *app.Failure) {
 	case src.revision.IsZero() || src.repo == nil:
 		return src, false, app.Fail(app.StageFetch, app.ReasonSourceNotReady, "source %s is not ready, artifact not found", id)
 	}
-	if last := r.spec.LastSync; src.told && r.spec.Release == nil && last != nil && last.Revision != "" && last.Revision != src.revision.Commit {
-		// The status of a source follows what is delivered of it: delivering what
-		// it names would undo a newer commit, and prune what that added.
-		return src, false, app.Fail(app.StageFetch, app.ReasonSourceNotReady,
-			"%s could not be fetched since the start: its status names %s, and %s was delivered: %w", id, src.revision.Commit, last.Revision, src.failure)
+	if failure := src.behind(r.spec.Ahead); failure != nil {
+		return src, false, failure
 	}
 	if id.Kind != "" && r.spec.Release != nil && src.failure != nil && r.cause != app.CauseDrift {
 		return src, false, app.Fail(app.StageFetch, app.ReasonSourceNotReady, "%s is not ready: %w", id, src.failure).WithHint("%s", src.failure.Hint)

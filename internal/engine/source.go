@@ -29,7 +29,8 @@ type sourceLoop struct {
 	asked    int64 // generation of the resource at the last look
 	revision app.Revision
 	failure  *app.Failure // of the last look
-	told     bool         // revision is what the status told, for no look has succeeded in this process
+	told     bool         // revision is what the status told, or made of such: no look has succeeded in this process
+	named    string       // commit that the status names, as far as is known
 	repo     *source.Repo // nil before the first look that reached the store
 	failures int          // in a row
 	since    time.Time    // how fresh the next look must be
@@ -52,7 +53,8 @@ func (e *Engine) SetSource(src app.Source) {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s = &sourceLoop{e: e, src: src, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel, revision: src.Recorded, made: time.Now(), since: e.relooked}
+	s = &sourceLoop{e: e, src: src, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel,
+		revision: src.Recorded, named: src.Recorded.Commit, made: time.Now(), since: e.relooked}
 	e.sources[src.ID] = s
 	if e.ctx != nil && !e.ended {
 		e.running.Go(s.run)
@@ -71,6 +73,9 @@ func (s *sourceLoop) update(src app.Source) {
 	changed := !reflect.DeepEqual(old, src)
 	moved := old.URL != src.URL || !reflect.DeepEqual(old.Auth, src.Auth)
 	late := src.Followed && src.Recorded.Commit != s.src.Recorded.Commit && src.Recorded.Commit != s.revision.Commit
+	if src.Recorded.Commit != s.src.Recorded.Commit { // or this is from before what was published since
+		s.named = src.Recorded.Commit
+	}
 	s.src = src
 	s.mu.Unlock()
 	if changed || late {
@@ -168,7 +173,7 @@ func (s *sourceLoop) once() time.Duration {
 	s.looking.Lock()
 	defer s.looking.Unlock()
 	s.mu.Lock()
-	src, before, first := s.src, s.revision, !s.looked
+	src, before, first, told := s.src, s.revision, !s.looked, s.told
 	failedBefore, since, round := reasonOf(s.failure), s.since, s.round
 	s.mu.Unlock()
 	const never = 365 * 24 * time.Hour
@@ -189,6 +194,7 @@ func (s *sourceLoop) once() time.Duration {
 	if failure == errNotLooked {
 		return never // whoever looks at it tells
 	}
+	partTold := s.e.toldOf(src.Uses)
 	var revision app.Revision
 	var repo *source.Repo
 	if failure == nil {
@@ -213,14 +219,14 @@ func (s *sourceLoop) once() time.Duration {
 	again := s.asked != src.Generation // what waited for that goes on, whatever was found
 	s.looked, s.failure, s.asked = true, failure, src.Generation
 	if repo != nil {
-		s.revision, s.repo, s.told = revision, repo, failure != nil
+		s.revision, s.repo, s.told = revision, repo, failure != nil || partTold
 	}
 	if s.read = nil; failure == nil {
 		s.failures, s.read = 0, read()
 	} else {
 		s.failures++
 	}
-	current, failures, known := s.revision, s.failures, s.repo
+	current, failures, known, confirmed := s.revision, s.failures, s.repo, told && !s.told
 	others := failure == nil && !first && !sameFiles(s.seen, src)
 	if failure == nil {
 		s.seen = src
@@ -235,11 +241,11 @@ func (s *sourceLoop) once() time.Duration {
 		s.moved(src.ID, app.Revision{}) // another choice of files: there is nothing to compare with
 	case changed && !first && failedBefore == "":
 		s.moved(src.ID, before)
-	case changed || first || again || failedBefore != reasonOf(failure):
+	case changed || first || again || confirmed || failedBefore != reasonOf(failure):
 		s.e.triggerReaders(src.ID, app.CauseRevision)
 	}
-	if changed || others || first || failedBefore != reasonOf(failure) {
-		s.e.lookAtUsers(src.ID, others)
+	if changed || others || first || confirmed || failedBefore != reasonOf(failure) {
+		s.e.lookAtUsers(src.ID, others || confirmed)
 	}
 	s.e.lookAtBases(s.ctx, src.ID, since)
 	if failure != nil {
@@ -305,7 +311,7 @@ func (s *sourceLoop) suspended(src app.Source) {
 	news := !s.looked || s.repo == nil && repo != nil /* what it is made of may come late */ || s.asked != src.Generation
 	s.looked, s.asked = true, src.Generation
 	if repo != nil {
-		s.revision, s.repo = revision, repo
+		s.revision, s.repo, s.told = revision, repo, s.told || !known
 	}
 	s.mu.Unlock()
 	if news {
@@ -344,6 +350,7 @@ type sourceNow struct {
 	repo     *source.Repo
 	failure  *app.Failure
 	told     bool      // revision is what the status told: there may be a newer one
+	named    string    // commit that the status names
 	since    time.Time // how fresh it is
 }
 
@@ -362,7 +369,7 @@ func (e *Engine) current(id app.SourceID) (sourceNow, bool) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return sourceNow{of: s.src, looked: s.looked, asked: s.asked, revision: s.revision, repo: s.repo, failure: s.failure, told: s.told, since: later(s.since, s.made)}, true
+	return sourceNow{of: s.src, looked: s.looked, asked: s.asked, revision: s.revision, repo: s.repo, failure: s.failure, told: s.told, named: s.named, since: later(s.since, s.made)}, true
 }
 
 func later(a, b time.Time) time.Time {

@@ -40,6 +40,9 @@ type Input struct {
 	Failure  *app.Failure // of any stage; nil if all went well
 	Warnings []app.Warning
 	Rendered app.RenderMode // how the files were read
+	// Ahead is what to remember of the source's status once the revision is
+	// delivered, or begins to be.
+	Ahead app.Ahead
 }
 
 // Compose makes the report of a finished run.
@@ -50,7 +53,7 @@ func Compose(in Input) app.Report {
 		Source: in.Spec.Source, URL: in.URL, Revision: in.Revision, Applied: in.Applied,
 		Failure: in.Failure, Sync: app.Unknown, Rendered: in.Rendered,
 		Warnings: append(append([]app.Warning(nil), in.Spec.Warnings...), in.Warnings...),
-		Records:  in.Spec.Recorded, LastSync: in.Spec.LastSync, Cluster: in.Spec.Target.Cluster, Left: in.Spec.Left,
+		Records:  in.Spec.Recorded, LastSync: in.Spec.LastSync, Ahead: in.Ahead, Cluster: in.Spec.Target.Cluster, Left: in.Spec.Left,
 		WaitedForHealth: in.Spec.Policy.Wait || len(in.Spec.Policy.HealthChecks) > 0,
 	}
 	for _, l := range r.Left {
@@ -292,7 +295,7 @@ func present(objects []app.ObjectReport) []app.ObjectReport {
 // ends in the middle.
 func Running(in Input, creates []app.Record) app.Report {
 	r := Compose(Input{Spec: in.Spec, URL: in.URL, Revision: in.Revision, Applied: in.Applied,
-		Started: in.Started, Now: in.Now, Cause: in.Cause, SpecHash: in.SpecHash, Warnings: in.Warnings, Rendered: in.Rendered})
+		Started: in.Started, Now: in.Now, Cause: in.Cause, SpecHash: in.SpecHash, Warnings: in.Warnings, Rendered: in.Rendered, Ahead: in.Ahead})
 	r.Phase, r.Stage = app.PhaseRunning, app.StageApply
 	r.Handled, r.Answered = "", nil
 	r.Records = append(append([]app.Record(nil), in.Spec.Recorded...), creates...)

@@ -78,6 +78,8 @@ type suite struct {
 	front  *front            // behind that one, for what only Git can do wrong
 	api    *faultproxy.Proxy // between the engine and the API server
 	disk   *disk             // that the engine's cache is on
+
+	previous string // see deliveredAhead
 }
 
 func begin(t *testing.T) *suite {

@@ -65,6 +65,7 @@ func EncodeHelmRelease(r app.Report, spec app.Spec, helmChart string, old map[st
 	if r.Attempt != nil && !r.Attempt.Running {
 		orSet(status, "plumb")["lastSync"] = encodeAttempt(r.Attempt.Attempt)
 	}
+	encodeAhead(r.Ahead, status)
 	setPlumb(status, "drift", mergeDrift(list(status, "plumb", "drift"), r.Drift))
 	setPlumb(status, "warnings", encodeWarnings(slices.Concat(spec.Warnings, r.Warnings)))
 	encodeLeft(r, status)

@@ -63,6 +63,7 @@ func EncodeKustomization(r app.Report, spec app.Spec, old map[string]any) map[st
 	if r.Attempt != nil && !r.Attempt.Running {
 		orSet(status, "plumb")["lastSync"] = encodeAttempt(r.Attempt.Attempt)
 	}
+	encodeAhead(r.Ahead, status)
 	setPlumb(status, "drift", mergeDrift(list(status, "plumb", "drift"), r.Drift))
 	setPlumb(status, "warnings", encodeWarnings(slices.Concat(spec.Warnings, r.Warnings)))
 	encodeLeft(r, status)

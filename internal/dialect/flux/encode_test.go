@@ -279,6 +279,7 @@ func TestRecordsSurvive(t *testing.T) {
 		r.Attempt = &app.SyncAttempt{Attempt: app.Attempt{
 			Revision: "c", SpecHash: "h", Started: noon, Finished: noon.Add(time.Second), Succeeded: true, Heals: 3, Retries: 4,
 		}}
+		r.Ahead = app.Ahead{Revision: "c", Of: "b"}
 	})}
 	got := EncodeKustomization(s.report, specFor(s), never())
 	spec := DecodeKustomization(&unstructured.Unstructured{Object: map[string]any{"status": got}})
@@ -297,6 +298,13 @@ func TestRecordsSurvive(t *testing.T) {
 	}
 	if spec.LastSync == nil || *spec.LastSync != s.report.Attempt.Attempt {
 		t.Errorf("last sync %+v, want %+v", spec.LastSync, s.report.Attempt.Attempt)
+	}
+	if spec.Ahead != s.report.Ahead {
+		t.Errorf("ahead %+v, want %+v", spec.Ahead, s.report.Ahead)
+	}
+	s.report.Ahead = app.Ahead{}
+	if got := section(EncodeKustomization(s.report, specFor(s), got), "plumb", "ahead"); got != nil {
+		t.Errorf("ahead is still %v", got)
 	}
 }
 

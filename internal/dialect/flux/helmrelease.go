@@ -54,7 +54,7 @@ func DecodeHelmRelease(u *unstructured.Unstructured) app.Spec {
 	}
 	status := section(u.Object, "status")
 	out.Recorded, out.Warnings = recorded(status)
-	out.LastSync = decodeAttempt(section(status, "plumb", "lastSync"))
+	out.LastSync, out.Ahead = decodeAttempt(section(status, "plumb", "lastSync")), decodeAhead(status)
 	out.Ready = integer(status, "observedGeneration") == u.GetGeneration() &&
 		readConditions(status, time.Time{}, 0).has(condReady, "True")
 	notes := u.GetAnnotations()

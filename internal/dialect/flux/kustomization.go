@@ -37,7 +37,7 @@ func DecodeKustomization(u *unstructured.Unstructured) app.Spec {
 	}
 	status := section(u.Object, "status")
 	out.Recorded, out.Warnings = recorded(status)
-	out.LastSync = decodeAttempt(section(status, "plumb", "lastSync"))
+	out.LastSync, out.Ahead = decodeAttempt(section(status, "plumb", "lastSync")), decodeAhead(status)
 	out.Ready = integer(status, "observedGeneration") == u.GetGeneration() &&
 		readConditions(status, time.Time{}, 0).has(condReady, "True")
 	if token := u.GetAnnotations()[RequestedAt]; token != "" && token != text(status, "lastHandledReconcileAt") {

@@ -59,6 +59,12 @@ func (w *Writer) adopt(ctx context.Context, t target, sure bool) (changed bool, 
 }
 
 // takeover is the patch that adopts an object, empty if there is nothing to do.
+//
+// Metadata to be stripped that the manager owns by now alone is left to the
+// apply, which drops what it does not name: the mark of another app then gives
+// way in the same instant in which the one of this app comes. Were the object
+// without either in between, and this process killed, each of the two apps
+// would take it for the other's.
 func takeover(meta *metav1.PartialObjectMetadata, t target) ([]patchOp, error) {
 	entries, changed, err := ownership.Adopt(meta.ManagedFields, t.opts.AdoptFrom, t.opts.Manager)
 	if err != nil {
@@ -71,11 +77,13 @@ func takeover(meta *metav1.PartialObjectMetadata, t target) ([]patchOp, error) {
 	u := t.object.Unstructured()
 	for _, key := range t.opts.Strip {
 		escaped := strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
-		if _, live := meta.Annotations[key]; live && !has(u.GetAnnotations(), key) {
-			ops = append(ops, patchOp{"remove", "/metadata/annotations/" + escaped, nil})
-		}
-		if _, live := meta.Labels[key]; live && !has(u.GetLabels(), key) {
-			ops = append(ops, patchOp{"remove", "/metadata/labels/" + escaped, nil})
+		for field, values := range map[string]struct{ live, desired map[string]string }{
+			"annotations": {meta.Annotations, u.GetAnnotations()},
+			"labels":      {meta.Labels, u.GetLabels()},
+		} {
+			if has(values.live, key) && !has(values.desired, key) && !ownership.Alone(entries, t.opts.Manager, "metadata", field, key) {
+				ops = append(ops, patchOp{"remove", "/metadata/" + field + "/" + escaped, nil})
+			}
 		}
 	}
 	if len(ops) == 0 {

@@ -53,13 +53,11 @@ func (w *Writer) Observe(ctx context.Context, q plan.Query) (plan.Facts, error) 
 			return plan.Facts{}, w.fail(ctx, "observation", object.Ref{Group: gk.Group, Kind: gk.Kind, Name: "*"}, object.Origin{}, err)
 		}
 	}
-	if err := c.confirmGone(ctx, q, facts, manager); err != nil {
+	setMarked(facts.Live, q.Mark)
+	if err := c.confirmLost(ctx, q, facts, manager); err != nil {
 		return plan.Facts{}, w.fail(ctx, "observation", object.Ref{}, object.Origin{}, err)
 	}
-	for ref, live := range facts.Live {
-		live.Marked = q.Mark.On(ref, live.Labels, live.Annotations)
-		facts.Live[ref] = live
-	}
+	setMarked(facts.Live, q.Mark)
 	if err := c.lookForUse(ctx, q, facts.Live); err != nil {
 		return plan.Facts{}, err
 	}
@@ -69,22 +67,31 @@ func (w *Writer) Observe(ctx context.Context, q plan.Query) (plan.Facts, error) 
 	return facts, nil
 }
 
-// confirmGone asks the API server for the objects that are recorded, no longer
-// desired, and not remembered. They are about to leave the record for good,
-// and a watch may lag behind: after an outage, or behind a write of which only
-// the answer was lost.
-func (c *Cluster) confirmGone(ctx context.Context, q plan.Query, facts plan.Facts, manager int) error {
+func setMarked(objects map[object.Ref]plan.Live, mark app.Mark) {
+	for ref, live := range objects {
+		live.Marked = mark.On(ref, live.Labels, live.Annotations)
+		objects[ref] = live
+	}
+}
+
+// confirmLost asks the API server for the objects that are recorded, no longer
+// desired, and not remembered, or remembered as another app's. They are about
+// to leave the record for good, and a watch may lag behind: after an outage,
+// behind a write of which only the answer was lost, or behind what another
+// process wrote for this app. Of two apps that deliver the same object each
+// would leave it to the other.
+func (c *Cluster) confirmLost(ctx context.Context, q plan.Query, facts plan.Facts, manager int) error {
 	desired := map[object.Ref]bool{}
 	for _, o := range q.Desired {
 		desired[o.Ref()] = true
 	}
-	var gone []object.Ref
+	var lost []object.Ref
 	for _, r := range q.Recorded {
-		if _, there := facts.Live[r.Ref]; !there && !desired[r.Ref] && facts.Kinds[r.Ref.GroupKind()].Served {
-			gone = append(gone, r.Ref)
+		if !facts.Live[r.Ref].Marked && !desired[r.Ref] && facts.Kinds[r.Ref.GroupKind()].Served {
+			lost = append(lost, r.Ref)
 		}
 	}
-	return c.lookOneByOne(ctx, gone, facts.Live, manager)
+	return c.lookOneByOne(ctx, lost, facts.Live, manager)
 }
 
 func compareKinds(a, b schema.GroupKind) int {

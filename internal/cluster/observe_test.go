@@ -14,6 +14,7 @@ import (
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/object"
 	"plumb.dev/plumb/internal/plan"
+	"plumb.dev/plumb/internal/sandbox/faultproxy"
 )
 
 // query observes manifests, with a mark.
@@ -70,6 +71,28 @@ func TestObserve(t *testing.T) {
 		if facts, err := p.Self().Observe(t.Context(), q); err == nil {
 			t.Errorf("%+v was answered: %+v", q, facts)
 		}
+	}
+}
+
+// TestMarkedMeanwhile: an object that leaves Git is left to another app only if
+// it is that one's now, whatever a watch that lags behind has told.
+func TestMarkedMeanwhile(t *testing.T) {
+	p, proxy, _ := through(t)
+	ref := p.ref("ConfigMap", "cm")
+	q := p.query(0)
+	w := p.apply(configMap("cm", `a: "1"`))
+	q.Recorded = []app.Record{{Ref: ref, Version: "v1", Owned: w.Owned}}
+	if live := p.observe(q).Live[ref]; !live.Exists || live.Marked {
+		t.Fatalf("at first: %+v", live)
+	}
+	proxy.Set(faultproxy.Fault{Match: faultproxy.Watches, Do: faultproxy.Hang()})
+	proxy.EndWatches()
+	p.kubectl("", "label", "configmap", "cm", "kustomize.toolkit.fluxcd.io/name=app")
+	if live, _ := p.Live(ref, manager); len(live.Labels) > 0 {
+		t.Fatalf("the watch does not lag behind: %+v", live)
+	}
+	if live := p.observe(q).Live[ref]; !live.Marked {
+		t.Errorf("marked meanwhile: %+v", live)
 	}
 }
 

@@ -253,6 +253,45 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
+// TestTakenOverAtOnce: the mark of another app is on an object until the one of
+// the app that takes it over is, also if that is refused half way.
+func TestTakenOverAtOnce(t *testing.T) {
+	const theirs, ours = "argocd.argoproj.io/tracking-id", "kustomize.toolkit.fluxcd.io/name"
+	p := newPlace(t)
+	ref := p.ref("ConfigMap", "cm")
+	p.follow(ref)
+	manifest := func(meta, value string) string {
+		return "{apiVersion: v1, kind: ConfigMap, metadata: {name: cm, namespace: NS, " + meta + "}, immutable: true, data: {a: " + value + "}}"
+	}
+	p.apply(manifest("annotations: {"+theirs+": argo}", "one"), plan.WriteOptions{Manager: "argocd-controller"})
+	marks := func() string {
+		t.Helper()
+		meta, _, err := p.Self().GetMeta(t.Context(), ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return meta.Annotations[theirs] + meta.Labels[ours]
+	}
+	opts := plan.WriteOptions{Manager: manager, AdoptFrom: []string{"argocd-controller"}, Strip: []string{theirs}}
+	if _, err := p.Self().Apply(t.Context(), p.object(manifest("labels: {"+ours+": flux}", "two")), opts); err == nil {
+		t.Fatal("what is immutable was changed")
+	}
+	if got := marks(); got != "argo" {
+		t.Errorf("after a refusal the marks are %q", got)
+	}
+	p.apply(manifest("labels: {"+ours+": flux}", "one"), opts)
+	if got := marks(); got != "flux" {
+		t.Errorf("taken over, the marks are %q", got)
+	}
+	// One that somebody else holds, too, goes as well.
+	p.kubectl("", "annotate", "configmap", "cm", theirs+"=argo", "--field-manager=someone")
+	p.current(ref)
+	p.apply(manifest("labels: {"+ours+": flux}", "one"), opts)
+	if got := marks(); got != "flux" {
+		t.Errorf("with a mark that someone set by hand: %q", got)
+	}
+}
+
 // TestAdoptAcrossVersions: an entry in a version that the manager does not
 // apply in is taken over too.
 func TestAdoptAcrossVersions(t *testing.T) {

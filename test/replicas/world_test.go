@@ -82,7 +82,9 @@ func begin(t *testing.T) *world {
 	for i := range apps {
 		w.files[name(i)] = map[string]string{name(i) + "-pin": "0", name(i) + "-extra": "0"}
 	}
-	w.files["shared"] = map[string]string{"shared-pin": "0", "shared-extra": "0"}
+	for _, name := range []string{"shared", "both"} {
+		w.files[name] = map[string]string{name + "-pin": "0", name + "-extra": "0"}
+	}
 	w.push()
 	return w
 }
@@ -114,41 +116,49 @@ func (w *world) define() {
 	}
 }
 
-// apart gives for each of the replicas the name of a Kustomization that it owns
-// as long as there are three.
-func apart(replicas ...string) (names []string) {
-	shares := shard.Assign([]string{"plumb-one", "plumb-two", "plumb-three"})
-	for _, r := range replicas {
-		share := shares[r]
-		for i := 0; ; i++ {
-			if name := fmt.Sprintf("shared%d", i); share.Owns("Kustomization/" + namespace + "/" + name) {
-				names = append(names, name)
-				break
-			}
+// ownedBy gives the name of an app of a kind that a replica owns as long as
+// there are three.
+func ownedBy(replica, kind, prefix string) string {
+	share := shard.Assign([]string{"plumb-one", "plumb-two", "plumb-three"})[replica]
+	for i := 0; ; i++ {
+		if name := fmt.Sprintf("%s%d", prefix, i); share.Owns(kind + "/" + namespace + "/" + name) {
+			return name
 		}
 	}
-	return names
 }
 
 // create makes the custom resources. Every third Kustomization depends on the
 // one before it, which another replica may have. Two that different replicas
-// have deliver the same objects: as in one process, the later has them.
+// have deliver the same objects, and so do a Kustomization and an Application:
+// as in one process, the later has them.
 func (w *world) create() {
-	for _, name := range apart("plumb-one", "plumb-two") {
-		w.make(kustomizations, `{apiVersion: kustomize.toolkit.fluxcd.io/v1, kind: Kustomization, metadata: {name: `+name+`}, spec: {interval: 1h, prune: true, path: shared, targetNamespace: fleet, sourceRef: {kind: GitRepository, name: fleet}}}`)
+	for _, name := range []string{ownedBy("plumb-one", "Kustomization", "shared"), ownedBy("plumb-two", "Kustomization", "shared")} {
+		w.makeKustomization(name, "shared", "")
 	}
+	w.makeKustomization(ownedBy("plumb-one", "Kustomization", "both"), "both", "")
+	w.makeApplication(ownedBy("plumb-two", "Application", "both"), "both")
 	w.make(gitRepositories, `{apiVersion: source.toolkit.fluxcd.io/v1, kind: GitRepository, metadata: {name: fleet}, spec: {url: "`+w.repo.URL+`", interval: 1h, ref: {branch: main}}}`)
 	for i := range apps {
 		if i%2 == 1 {
-			w.make(applications, `{apiVersion: argoproj.io/v1alpha1, kind: Application, metadata: {name: `+name(i)+`}, spec: {project: default, source: {repoURL: "`+w.repo.URL+`", path: `+name(i)+`}, destination: {name: in-cluster, namespace: fleet}, syncPolicy: {automated: {prune: true, selfHeal: true}}}}`)
+			w.makeApplication(name(i), name(i))
 			continue
 		}
 		depends := ""
 		if i%6 == 4 {
 			depends = `, dependsOn: [{name: ` + name(i-2) + `}]`
 		}
-		w.make(kustomizations, `{apiVersion: kustomize.toolkit.fluxcd.io/v1, kind: Kustomization, metadata: {name: `+name(i)+`}, spec: {interval: 1h, prune: true, path: `+name(i)+`, targetNamespace: fleet, sourceRef: {kind: GitRepository, name: fleet}`+depends+`}}`)
+		w.makeKustomization(name(i), name(i), depends)
 	}
+}
+
+func (w *world) makeKustomization(name, path, more string) {
+	w.t.Helper()
+	w.make(kustomizations, `{apiVersion: kustomize.toolkit.fluxcd.io/v1, kind: Kustomization, metadata: {name: `+name+`}, spec: {interval: 1h, prune: true, path: `+path+`, targetNamespace: fleet, sourceRef: {kind: GitRepository, name: fleet}`+more+`}}`)
+}
+
+func (w *world) makeApplication(name, path string) {
+	w.t.Helper()
+	w.make(applications, `{apiVersion: argoproj.io/v1alpha1, kind: Application, metadata: {name: `+name+`}, spec: {project: default, source: {repoURL: "`+w.repo.URL+`", path: `+path+`}, destination: {name: in-cluster, namespace: fleet}, syncPolicy: {automated: {prune: true, selfHeal: true}}}}`)
 }
 
 func (w *world) make(gvr schema.GroupVersionResource, text string) {

@@ -140,6 +140,18 @@ func place(c Controller) int {
 	return len(flux.Replaced())
 }
 
+// Kinds lists what it works on, by the names that resources have: nothing if
+// Plumb does not replace it.
+func (c Controller) Kinds() []string {
+	var out []string
+	for _, k := range kinds() {
+		if k.controller == c.Component {
+			out = append(out, k.name)
+		}
+	}
+	return out
+}
+
 // kind is one kind of Flux's resources, and which controller works on it.
 type kind struct {
 	controller string

@@ -52,6 +52,10 @@ func rights(purpose Purpose, namespaces []string) []authorizationv1.ResourceAttr
 		need(k.resource.Group, k.resource.Resource, "", "", "list")
 		if purpose != ToLook {
 			need(k.resource.Group, k.resource.Resource, "status", "", "patch")
+			need(k.resource.Group, k.resource.Resource, "", "", "watch") // whoever takes it up is waited for
+		}
+		if purpose == ToHandBack { // Flux is asked to look at each
+			need(k.resource.Group, k.resource.Resource, "", "", "patch")
 		}
 	}
 	if purpose != ToHandBack { // a look asks what would become of them

@@ -11,9 +11,13 @@ type Cluster struct {
 	ID     string // what Target.Cluster says; never a secret
 	Access Access
 	Err    *Failure // if set, nothing can be delivered there
+	// Warnings are about what says how it is reached; each app that goes there
+	// passes them on.
+	Warnings []Warning
 }
 
-// Same reports whether both are the same way to the same cluster.
+// Same reports whether both are the same way to the same cluster, whatever they
+// warn of.
 func (c Cluster) Same(o Cluster) bool {
 	return c.ID == o.ID && c.Access.same(o.Access) && c.Err == nil == (o.Err == nil) &&
 		(c.Err == nil || c.Err.Error() == o.Err.Error())

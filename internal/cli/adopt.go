@@ -7,25 +7,17 @@ import (
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"plumb.dev/plumb/internal/adopt"
+	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/dialect/flux"
 	"plumb.dev/plumb/internal/source"
 )
 
 func adoptCommand(p *program) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:               "adopt",
-		Short:             "Take over what another tool delivers",
-		GroupID:           groupRun,
-		Long:              `Take over a cluster from another tool that keeps it true to Git.`,
-		Args:              knownCommand,
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-
-		SuggestionsMinimumDistance: 2,
-	}
-	cmd.AddCommand(adoptFluxCommand(p))
-	return cmd
+	return handoverCommand("adopt", "Take over what another tool delivers",
+		`Take over a cluster from another tool that keeps it true to Git.`, adoptFluxCommand(p))
 }
 
 func adoptFluxCommand(p *program) *cobra.Command {
@@ -91,8 +83,8 @@ type adoption struct {
 	installed   []adopt.Installed
 	alive       []string
 
-	done      bool // Flux was stopped
-	standings []standing
+	done   bool // Flux was stopped
+	takeup *takeup
 }
 
 func (a *adoption) run(ctx context.Context) error {
@@ -209,12 +201,26 @@ func (a *adoption) decide(ctx context.Context) error {
 		return nil
 	}
 	err := a.await(within)
-	a.showStandings()
+	a.takeup.show()
 	a.say("\nTo go back:\n\n  plumb release flux")
 	if err != nil {
 		return begun(ctx, err, "Flux is stopped, and Plumb goes on by itself: plumb get --watch tells how far it is, and kubectl get pods -A -l app.kubernetes.io/name=plumb whether it runs")
 	}
-	return a.verdict()
+	return a.takeup.verdict()
+}
+
+// await follows the apps that were compared until Plumb has taken up all.
+func (a *adoption) await(ctx context.Context) error {
+	a.takeup = &takeup{handover: a.handover, by: "Plumb", after: "Flux", begun: len(a.alive) > 0,
+		taken: func(u *unstructured.Unstructured, _ app.View) bool { return flux.IsPlumbs(u) }}
+	for _, c := range a.apps {
+		a.takeup.standings = append(a.takeup.standings, standing{view: app.View{ID: c.App, Suspended: c.Suspended}, failed: c.Failed})
+	}
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	return a.takeup.await(ctx, c, flux.KindKustomization, flux.KindHelmRelease)
 }
 
 const installLine = "plumb install | kubectl apply --server-side --force-conflicts -f -"

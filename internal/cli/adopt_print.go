@@ -51,9 +51,14 @@ type controllerOutput struct {
 }
 
 func (a *adoption) json() adoptOutput {
-	after := a.outcomes()
+	after := map[app.ID]standing{}
+	if a.takeup != nil {
+		for _, s := range a.takeup.standings {
+			after[s.view.ID] = s
+		}
+	}
 	out := adoptOutput{Namespace: a.namespace, Differs: a.differs(), TakenOver: a.done,
-		Ready:     a.done && len(a.standings) == len(a.apps) && !slices.ContainsFunc(a.standings, func(s standing) bool { return !s.ready() }),
+		Ready:     a.takeup != nil && a.takeup.ready(),
 		LaxerThan: append([]string{}, a.laxer...),
 		Apps:      []adoptedOutput{}, Unserved: []unservedOutput{}, Controllers: controllersJSON(a.controllers), Definitions: append([]string{}, a.definitions...)}
 	for _, c := range a.apps {

@@ -48,6 +48,19 @@ func (p *program) connect() (*cluster, error) {
 	return &cluster{Interface: client, config: config}, nil
 }
 
+// looking is what commands begin with that list what there is: how it is
+// printed, in which namespace it is, "" for all, and in which cluster.
+func (p *program) looking(formats ...string) (format, namespace string, c *cluster, err error) {
+	if format, err = p.format(formats...); err != nil {
+		return "", "", nil, err
+	}
+	if namespace, err = p.scope(); err != nil {
+		return "", "", nil, err
+	}
+	c, err = p.connect()
+	return format, namespace, c, err
+}
+
 // restConfig is what the kubeconfig says of the cluster.
 func (p *program) restConfig() (*rest.Config, error) {
 	rules := p.kubeconfigRules()

@@ -94,15 +94,7 @@ func settled(v app.View, d app.Drift) bool {
 }
 
 func (p *program) drift(ctx context.Context, out, stderr io.Writer, opts driftOptions, args []string) error {
-	format, err := p.format("json", "yaml")
-	if err != nil {
-		return err
-	}
-	namespace, err := p.scope()
-	if err != nil {
-		return err
-	}
-	c, err := p.connect()
+	format, namespace, c, err := p.looking("json", "yaml")
 	if err != nil {
 		return err
 	}

@@ -49,18 +49,10 @@ source, oldest first. The API server forgets events after an hour or so.
 }
 
 func (p *program) events(ctx context.Context, out, stderr io.Writer, opts eventsOptions, args []string) error {
-	format, err := p.format("json", "yaml")
-	if err != nil {
-		return err
-	}
-	namespace, err := p.scope()
-	if err != nil {
-		return err
-	}
 	if opts.about != "" && len(args) > 0 {
 		return usage("--for and an app exclude each other").hint("leave one out")
 	}
-	c, err := p.connect()
+	format, namespace, c, err := p.looking("json", "yaml")
 	if err != nil {
 		return err
 	}

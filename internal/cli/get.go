@@ -54,15 +54,7 @@ type selection struct {
 }
 
 func (p *program) get(ctx context.Context, out, stderr io.Writer, opts getOptions, args []string) error {
-	format, err := p.format("wide", "json", "yaml")
-	if err != nil {
-		return err
-	}
-	namespace, err := p.scope()
-	if err != nil {
-		return err
-	}
-	c, err := p.connect()
+	format, namespace, c, err := p.looking("wide", "json", "yaml")
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,23 @@ type handover struct {
 	stderr    io.Writer
 }
 
+// handoverCommand groups commands by the tool on the other side.
+func handoverCommand(use, short, long string, tools ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               use,
+		Short:             short,
+		GroupID:           groupRun,
+		Long:              long,
+		Args:              knownCommand,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		SuggestionsMinimumDistance: 2,
+	}
+	cmd.AddCommand(tools...)
+	return cmd
+}
+
 type handoverOptions struct {
 	dryRun  bool
 	yes     bool

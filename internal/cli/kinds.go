@@ -23,6 +23,7 @@ type kind struct {
 	rules    app.HealthRules // of an app's objects
 
 	// refresh is the patch that asks for a new look; token tells it from others.
+	// It and suspend are nil where another controller makes what Plumb reads.
 	refresh func(token string, hard bool) map[string]any
 	// suspend is the patch that suspends, or resumes, and what it changes.
 	suspend     func(on bool) map[string]any
@@ -49,6 +50,7 @@ func kinds() []kind {
 		fluxSource(flux.KindBucket, "buckets", flux.ViewSource),
 		fluxSource(flux.KindHelmRepository, "helmrepositories", flux.ViewHelmRepository, "helmrepo"),
 		fluxSource(flux.KindHelmChart, "helmcharts", flux.ViewHelmChart, "hc"),
+		foreign(fluxSource(flux.KindExternalArtifact, "externalartifacts", flux.ViewExternalArtifact, "ea")),
 	}
 }
 
@@ -73,6 +75,12 @@ func fluxApp(name, group, version, plural string, view func(*unstructured.Unstru
 func fluxSource(name, plural string, view func(*unstructured.Unstructured) app.SourceView, short ...string) kind {
 	k := fluxKind(name, flux.SourceGroup, "v1", plural, short)
 	k.source = view
+	return k
+}
+
+// foreign is a kind whose resources are another controller's.
+func foreign(k kind) kind {
+	k.refresh, k.suspend, k.suspendedBy = nil, nil, ""
 	return k
 }
 

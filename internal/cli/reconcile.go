@@ -80,6 +80,9 @@ type reconciler struct {
 }
 
 func (r reconciler) source(ctx context.Context, t target) error {
+	if t.kind.refresh == nil {
+		return anothers(t, "looked at").hint("plumb get %s tells what it holds, which Plumb acts on at once", t)
+	}
 	if t.kind.source(t.object).Suspended {
 		return suspended(t)
 	}
@@ -100,6 +103,9 @@ func (r reconciler) app(ctx context.Context, t target) error {
 		source, err := r.sourceOf(ctx, v)
 		if err != nil {
 			return err
+		}
+		if source.kind.refresh == nil {
+			return anothers(source, "looked at").hint("leave --with-source out: Plumb acts at once on what it holds")
 		}
 		first := r
 		first.opts.wait = true // an app that is asked too early looks at the old revision
@@ -164,6 +170,11 @@ func (c *cluster) patch(ctx context.Context, t target, change map[string]any) (*
 		return nil, fmt.Errorf("%s: %w", t, err)
 	}
 	return u, nil
+}
+
+// anothers says that a target is not Plumb's to do something about.
+func anothers(t target, what string) *Error {
+	return usage("%s cannot be %s by Plumb: another controller makes it", t, what)
 }
 
 func suspended(t target) error {

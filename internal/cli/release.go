@@ -4,28 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"plumb.dev/plumb/internal/adopt"
+	"plumb.dev/plumb/internal/app"
 )
 
 func releaseCommand(p *program) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:               "release",
-		Short:             "Hand back to the tool that Plumb has taken over from",
-		GroupID:           groupRun,
-		Long:              `Hand a cluster back to the tool that Plumb has taken over from.`,
-		Args:              knownCommand,
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-
-		SuggestionsMinimumDistance: 2,
-	}
-	cmd.AddCommand(releaseFluxCommand(p))
-	return cmd
+	return handoverCommand("release", "Hand back to the tool that Plumb has taken over from",
+		`Hand a cluster back to the tool that Plumb has taken over from.`, releaseFluxCommand(p))
 }
 
 func releaseFluxCommand(p *program) *cobra.Command {
@@ -37,7 +28,9 @@ func releaseFluxCommand(p *program) *cobra.Command {
 scaled to 0 and its pods waited for, what Plumb keeps for itself in statuses is
 removed, and Flux's controllers are scaled up to what they were, or to 1 where Plumb
 has delivered them with none from the beginning. Nothing that was delivered is
-touched: Flux finds its own finalizers, inventories and field managers.
+touched: Flux finds its own finalizers, inventories and field managers. Then each
+source, Kustomization and HelmRelease that is not suspended is asked for, as flux
+reconcile does it, and waited for until Flux has taken it up.
 
 Plumb's definitions of the custom resources stay: Flux works with them. Flux's own
 come back with its next reconciliation where Git holds them, otherwise with
@@ -48,8 +41,9 @@ Flux to start, nothing is done, unless you confirm it or write --yes: then Plumb
 stopped, and nobody delivers until you install Flux. -n names the namespace of Flux,
 flux-system by default. Interrupted, it can be run again.
 
-The exit code is 1 if nothing was done because Flux runs already, because a Plumb
-goes on elsewhere, or because there is no Flux to start.`,
+The exit code is 0 when Flux has taken up all and all is ready, 1 if something is
+not ready, or if nothing was done because Flux runs already, because a Plumb goes on
+elsewhere, or because there is no Flux to start, and 5 if the time was up.`,
 		Example: `  plumb release flux --dry-run
   plumb release flux`,
 		Args:              arguments(0, 0),
@@ -63,7 +57,7 @@ goes on elsewhere, or because there is no Flux to start.`,
 		},
 	}
 	opts.add(cmd.Flags(), "only tell what would be done", "stop Plumb even where there is no Flux to start",
-		"how long to wait for Plumb to end, and for Flux to be ready")
+		"how long to wait for Plumb to end, and for Flux to have taken up all")
 	return cmd
 }
 
@@ -74,10 +68,12 @@ type giveBack struct {
 	controllers []adopt.Controller
 	installed   []adopt.Installed
 	alive       []string
-	refused     []string // what Flux would not take
+	refused     []string        // what Flux would not take
+	failed      map[app.ID]bool // under Plumb
 
 	done   bool
 	erased int // statuses
+	takeup *takeup
 }
 
 // releaseOutput is what `release flux -o json` prints.
@@ -88,6 +84,17 @@ type releaseOutput struct {
 	Controllers []controllerOutput `json:"controllers"`
 	Refused     []string           `json:"refused"`
 	Erased      int                `json:"erased"`
+	Ready       bool               `json:"ready"` // all is taken up by Flux, and ready
+	Apps        []takenOutput      `json:"apps"`
+}
+
+type takenOutput struct {
+	App       appName        `json:"app"`
+	Delivered revisionOutput `json:"delivered"`
+	Suspended bool           `json:"suspended"`
+	TakenUp   bool           `json:"takenUp"`
+	State     string         `json:"state"`
+	Message   string         `json:"message"`
 }
 
 type releasedOutput struct {
@@ -128,8 +135,27 @@ func (g *giveBack) look(ctx context.Context) (err error) {
 	if g.alive, err = g.cluster.Alive(ctx); err != nil {
 		return err
 	}
-	g.refused, err = g.cluster.Refusals(ctx)
-	return err
+	resources, err := g.cluster.Resources(ctx)
+	if err != nil {
+		return err
+	}
+	nobodys := map[string]int{}
+	g.failed = map[app.ID]bool{}
+	for _, u := range resources.Apps {
+		k, _ := kindNamed(u.GetKind())
+		v := k.app(u)
+		g.failed[v.ID] = v.State == app.StateFailed
+		if !g.answered(u.GetKind()) {
+			nobodys[u.GetKind()]++
+		}
+	}
+	if g.refused, err = g.cluster.Refusals(ctx); err != nil || len(g.starts()) == 0 {
+		return err
+	}
+	for _, kind := range slices.Sorted(maps.Keys(nobodys)) {
+		g.refused = append(g.refused, fmt.Sprintf("no controller of Flux in namespace %s works on %ss: %d would be left to nobody", g.namespace, kind, nobodys[kind]))
+	}
+	return nil
 }
 
 // starts lists Flux's controllers that would be started.
@@ -189,9 +215,14 @@ func (g *giveBack) decide(ctx context.Context) error {
 		g.say("\nNobody delivers now. Install Flux:\n\n  flux bootstrap")
 		return nil
 	}
+	err = g.await(within)
+	g.takeup.show()
 	g.say("\nPlumb's definitions of the custom resources are still there. Where Git does not hold Flux's:\n\n  flux install")
 	g.say("\nTo take over again:\n\n  plumb adopt flux")
-	return nil
+	if err != nil {
+		return begun(ctx, err, "Plumb is stopped, and Flux goes on by itself: plumb get --watch tells how far it is, and kubectl logs what its controllers do")
+	}
+	return g.takeup.verdict()
 }
 
 func (g *giveBack) handBack(ctx context.Context) (err error) {
@@ -225,9 +256,17 @@ func (g *giveBack) handBack(ctx context.Context) (err error) {
 
 func (g *giveBack) json() releaseOutput {
 	out := releaseOutput{Namespace: g.namespace, HandedBack: g.done, Plumb: []releasedOutput{}, Controllers: controllersJSON(g.controllers),
-		Refused: append([]string{}, g.refused...), Erased: g.erased}
+		Refused: append([]string{}, g.refused...), Erased: g.erased, Apps: []takenOutput{}}
 	for _, i := range g.installed {
 		out.Plumb = append(out.Plumb, releasedOutput{i.Namespace, i.Replicas})
+	}
+	if g.takeup == nil {
+		return out
+	}
+	out.Ready = g.done && g.takeup.ready()
+	for _, s := range g.takeup.standings {
+		v := s.view
+		out.Apps = append(out.Apps, takenOutput{appName(v.ID), revisionOutput{v.Applied.Commit, v.Applied.Ref}, v.Suspended, s.taken, string(v.State), v.Message})
 	}
 	return out
 }

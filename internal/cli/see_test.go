@@ -115,6 +115,49 @@ func TestGet(t *testing.T) {
 	run(t.Context(), f.stranger(), "get").wants(t, ExitUnreachable, nil, []string{"forbidden", "hint: ask for the right"})
 }
 
+// An ExternalArtifact is listed as other sources are, and left to whom it
+// belongs to.
+func TestExternalArtifact(t *testing.T) {
+	f := newFixture(t).install()
+	f.create(fleet + `---
+apiVersion: source.toolkit.fluxcd.io/v1
+kind: ExternalArtifact
+metadata: {name: parts, namespace: $NS}
+spec: {sourceRef: {apiVersion: source.extensions.fluxcd.io/v1beta1, kind: ArtifactGenerator, name: gen}}
+status:
+  artifact:
+    url: http://watcher.example/parts.tar.gz
+    path: parts.tar.gz
+    revision: latest@sha256:0000000000000000000000000000000000000000000000000000000000000001
+    digest: sha256:0000000000000000000000000000000000000000000000000000000000000002
+    lastUpdateTime: "2026-05-01T10:00:00Z"
+---
+apiVersion: source.toolkit.fluxcd.io/v1
+kind: ExternalArtifact
+metadata: {name: broken, namespace: $NS}
+spec: {sourceRef: {kind: ArtifactGenerator, name: gen}}
+status:
+  conditions:
+  - {type: Ready, status: "False", reason: BuildFailed, message: no such file, lastTransitionTime: "2026-05-01T10:00:00Z"}
+---
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: of-parts, namespace: $NS}
+spec: {interval: 10m, prune: true, sourceRef: {kind: ExternalArtifact, name: parts}}
+`)
+	f.run("get", "sources", "-n", f.namespace, "-o", "wide").wants(t, ExitOK, []string{
+		"broken   ExternalArtifact   False", "no such file",
+		"parts    ExternalArtifact   True    latest@0000000", "http://watcher.example/parts.tar.gz", "ArtifactGenerator/gen",
+	}, nil)
+	f.run("get", "ea/parts", "-n", f.namespace, "-o", "json").wants(t, ExitOK, []string{`"kind": "ExternalArtifact"`, `"state": "Ready"`}, nil)
+	f.run("get", "parts", "-n", f.namespace).wants(t, ExitNotFound, nil, []string{"hint: there is externalartifact/parts"})
+	f.run("reconcile", "ea/parts", "-n", f.namespace).wants(t, ExitUsage, nil, []string{"externalartifact/parts cannot be looked at by Plumb: another controller makes it", "hint: plumb get"})
+	f.run("reconcile", "ks/of-parts", "--with-source", "-n", f.namespace).wants(t, ExitUsage, nil, []string{"another controller makes it", "hint: leave --with-source out"})
+	f.run("suspend", "ea/parts", "-n", f.namespace).wants(t, ExitUsage, nil, []string{"cannot be suspended", "hint: suspend the apps"})
+	f.run("events", "ks/of-parts", "-n", f.namespace).wants(t, ExitOK, nil, nil)
+	f.run("tree", "ea/parts", "-n", f.namespace).wants(t, ExitUsage, nil, []string{"is a source"})
+}
+
 func TestGetWatch(t *testing.T) {
 	f := newFixture(t).install()
 	table, _, stopTable := f.watching("get", "-w", "-n", f.namespace)

@@ -98,6 +98,9 @@ func (p *program) suspend(ctx context.Context, out, stderr io.Writer, opts suspe
 }
 
 func (c *cluster) setSuspended(ctx context.Context, out io.Writer, t target, on bool) error {
+	if t.kind.suspend == nil {
+		return anothers(t, "suspended").hint("suspend the apps that are delivered from it")
+	}
 	is := false
 	if t.kind.app != nil {
 		is = t.view().Suspended

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 
 	"plumb.dev/plumb/api"
 	"plumb.dev/plumb/internal/app"
@@ -83,9 +84,10 @@ func newController(t *testing.T) (*Controller, *told, string) {
 	return newControllerOf(t, sandboxtest.Cluster(t))
 }
 
-func newControllerOf(t *testing.T, cluster *sandbox.Cluster) (*Controller, *told, string) {
+// quiet is a controller that tells, and watches nothing yet.
+func quiet(t *testing.T, config *rest.Config) (*Controller, *told) {
 	t.Helper()
-	c, err := New(Options{Config: sandboxtest.RESTConfig(t, cluster), Log: slog.New(slog.DiscardHandler)})
+	c, err := New(Options{Config: config, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,6 +96,12 @@ func newControllerOf(t *testing.T, cluster *sandbox.Cluster) (*Controller, *told
 	c.ctx = t.Context()
 	c.startEvents()
 	t.Cleanup(c.events.Shutdown)
+	return c, e
+}
+
+func newControllerOf(t *testing.T, cluster *sandbox.Cluster) (*Controller, *told, string) {
+	t.Helper()
+	c, e := quiet(t, sandboxtest.RESTConfig(t, cluster))
 	crds := schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 	for _, u := range decode(t, string(api.CRDs())) {
 		if _, err := c.dynamic.Resource(crds).Create(t.Context(), u, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {

@@ -3,7 +3,6 @@ package controller
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"testing"
@@ -27,15 +26,7 @@ func TestWatchesThatExpireAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(proxy.Close)
-	c, err := New(Options{Config: proxy.Config(), Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := newTold()
-	c.Use(e)
-	c.ctx = t.Context()
-	c.startEvents()
-	t.Cleanup(c.events.Shutdown)
+	c, e := quiet(t, proxy.Config())
 
 	proxy.Set(faultproxy.Fault{Match: faultproxy.Watches, Do: faultproxy.Answer(410, 0)})
 	began := time.NewTimer(3 * time.Second)

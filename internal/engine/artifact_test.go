@@ -44,15 +44,7 @@ func TestReplicasMakeTheSameArtifact(t *testing.T) {
 			Archives:      archive.Open(archive.Options{Dir: t.TempDir(), Address: "http://plumb.example."}),
 			PublishSource: published, Log: slog.New(slog.DiscardHandler)})
 		e.SetSource(src)
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan error)
-		go func() { ended <- e.Run(ctx) }()
-		t.Cleanup(func() {
-			cancel()
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-		})
+		running(t, e)
 		return e
 	}
 	replica(false)

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -87,7 +88,12 @@ func (e *Engine) SetCluster(c app.Cluster) {
 	e.mu.Unlock()
 	d.mu.Lock()
 	if d.told && d.way.Same(c) {
+		news := !slices.Equal(d.way.Warnings, c.Warnings)
+		d.way.Warnings = c.Warnings
 		d.mu.Unlock()
+		if news {
+			d.triggerAll(0)
+		}
 		return
 	}
 	d.told, d.way = true, c
@@ -95,6 +101,13 @@ func (e *Engine) SetCluster(c app.Cluster) {
 	d.mu.Unlock()
 	d.interrupt(superseded(errors.New("the cluster is reached in another way")))
 	d.triggerAll(0)
+}
+
+// warnings are about what says how the cluster is reached.
+func (d *destination) warnings() []app.Warning {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.way.Warnings
 }
 
 // RemoveCluster forgets the way to a cluster. Apps that still go there wait.

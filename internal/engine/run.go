@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"plumb.dev/plumb/internal/app"
@@ -83,6 +84,7 @@ func (e *Engine) work(ctx context.Context, dest *destination, id app.ID, cause a
 // line takes the app along the straight line: fetch, render, observe, plan,
 // apply, report. It tells false where there is nothing to say yet.
 func (r *run) line(ctx context.Context) (app.Report, bool) {
+	r.spec.Warnings = slices.Concat(r.spec.Warnings, r.dest.warnings())
 	spec := r.spec
 	in := report.Input{Spec: spec, Applied: r.a.appliedRevision(), Started: r.began, Cause: r.cause, SpecHash: r.hash, Ahead: spec.Ahead}
 	end := func(f *app.Failure) (app.Report, bool) {

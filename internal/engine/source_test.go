@@ -15,6 +15,20 @@ import (
 	"plumb.dev/plumb/internal/source"
 )
 
+// running runs an engine until the test ends.
+func running(t *testing.T, e *Engine) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- e.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // looking runs an engine that has nothing but sources, and gives what it
 // reports of each.
 func looking(t *testing.T, dir string, sources ...app.Source) (*Engine, func(name string, fits func(app.SourceReport) bool)) {
@@ -25,15 +39,7 @@ func looking(t *testing.T, dir string, sources ...app.Source) (*Engine, func(nam
 	for _, src := range sources {
 		e.SetSource(src)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error)
-	go func() { ended <- e.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
+	running(t, e)
 	return e, func(name string, fits func(app.SourceReport) bool) {
 		t.Helper()
 		var last app.SourceReport

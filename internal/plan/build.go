@@ -46,6 +46,11 @@ type Input struct {
 // of something missing but the object in Git: an input that cannot be had is a
 // failure before it comes here.
 func Build(in Input) Plan {
+	b := newBuilder(in)
+	return b.build()
+}
+
+func newBuilder(in Input) builder {
 	b := builder{Input: in, placer: placer{in.Spec.Policy.Order, in.Spec.Policy.WaveAnnotations},
 		recorded: map[object.Ref]app.Record{}, desired: map[object.Ref]bool{}, coming: definedKinds(in.Objects)}
 	for _, r := range in.Spec.Recorded {
@@ -54,7 +59,7 @@ func Build(in Input) Plan {
 	for _, o := range in.Objects {
 		b.desired[o.Ref()] = true
 	}
-	return b.build()
+	return b
 }
 
 type builder struct {

@@ -13,13 +13,8 @@ import (
 // pruned. The facts must be of a query that is Delivered and predicts from one
 // object on.
 func BuildDrift(in Input) Plan {
-	b := builder{Input: in, placer: placer{in.Spec.Policy.Order, in.Spec.Policy.WaveAnnotations},
-		recorded: map[object.Ref]app.Record{}, desired: map[object.Ref]bool{}, coming: definedKinds(in.Objects)}
-	for _, r := range in.Spec.Recorded {
-		b.recorded[r.Ref] = r
-	}
+	b := newBuilder(in)
 	for _, o := range in.Objects {
-		b.desired[o.Ref()] = true
 		b.verify(o)
 	}
 	if len(b.refused) > 0 {

@@ -14,6 +14,7 @@ import (
 
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/object"
+	"plumb.dev/plumb/internal/render/rendertest"
 )
 
 // randomValue makes a value of JSON types, the odd ones among them.
@@ -181,7 +182,7 @@ func FuzzDecodeResult(f *testing.F) {
 }
 
 func BenchmarkCodec(b *testing.B) {
-	result, err := Render(b.Context(), overlayTree(), app.Render{Path: "overlay"})
+	result, err := Render(b.Context(), rendertest.Overlay(), app.Render{Path: "overlay"})
 	if err != nil {
 		b.Fatal(err)
 	}

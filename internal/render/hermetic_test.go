@@ -22,6 +22,7 @@ import (
 
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/object"
+	"plumb.dev/plumb/internal/render/rendertest"
 )
 
 const configMap = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: %s\n"
@@ -183,7 +184,7 @@ func TestImpossibleNames(t *testing.T) {
 }
 
 func TestConcurrentBuilds(t *testing.T) {
-	tree := overlayTree()
+	tree := rendertest.Overlay()
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {

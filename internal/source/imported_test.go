@@ -58,20 +58,8 @@ func TestImport(t *testing.T) {
 		}
 		return rev, repo
 	}
-	read := func(repo *Repo, rev app.Revision) string {
-		t.Helper()
-		tree, err := repo.Tree(rev.ID())
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, err := fs.ReadFile(tree, "dir/file")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(data)
-	}
 	first, repo := resolve(src)
-	if got := read(repo, first); got != "first" || first.Ref != "latest" {
+	if got := content(t, repo, first); got != "first" || first.Ref != "latest" {
 		t.Errorf("%q of %+v", got, first)
 	}
 	if resolve(src); up.brought != 1 || up.finds != 2 {
@@ -79,7 +67,7 @@ func TestImport(t *testing.T) {
 	}
 	up.content = "second"
 	second, repo := resolve(src)
-	if got := read(repo, second) + read(repo, first); got != "secondfirst" {
+	if got := content(t, repo, second) + content(t, repo, first); got != "secondfirst" {
 		t.Errorf("got %q", got)
 	}
 	before, _ := repo.Tree(first.ID())
@@ -94,7 +82,7 @@ func TestImport(t *testing.T) {
 	pinned := src
 	pinned.Ref.Commit = first.Commit
 	again, repo := resolve(pinned)
-	if got := read(repo, again); got != "first" || again.Ref != "latest" || again.Metadata["k"] != "v" {
+	if got := content(t, repo, again); got != "first" || again.Ref != "latest" || again.Metadata["k"] != "v" {
 		t.Errorf("%q of %+v", got, again)
 	}
 	if _, _, err := s.importFrom(t.Context(), up, src, time.Now()); app.AsFailure(err, "").Reason != app.ReasonUnreachable {
@@ -110,7 +98,7 @@ func TestImport(t *testing.T) {
 		t.Errorf("gone, and %v", err)
 	}
 	second, repo = resolve(src)
-	if got := read(repo, second); got != "second" {
+	if got := content(t, repo, second); got != "second" {
 		t.Errorf("got %q", got)
 	}
 }

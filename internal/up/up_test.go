@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -40,31 +39,13 @@ type program struct {
 	cmd    *exec.Cmd
 	state  up.State
 	stdout *bufio.Reader
-	stderr *log
-}
-
-// log is what a process has written so far.
-type log struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
+	stderr *sandboxtest.Output
 }
 
 // start runs `plumb up` until it says that all is ready.
 func start(t *testing.T, args ...string) *program {
 	t.Helper()
-	p := &program{t: t, stderr: &log{}}
+	p := &program{t: t, stderr: &sandboxtest.Output{}}
 	p.cmd = exec.Command(sandboxtest.Binary(t), append([]string{"up", "-o", "json"}, args...)...)
 	p.cmd.Stderr = p.stderr
 	pipe, err := p.cmd.StdoutPipe()

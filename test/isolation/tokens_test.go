@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -189,6 +191,36 @@ func TestTokens(t *testing.T) {
 	if out, err := diff.CombinedOutput(); err != nil {
 		t.Errorf("plumb diff: %v\n%s", err, out)
 	}
+
+	// A key that nothing reads is told of, and no reason to connect anew.
+	warned := func(want bool) {
+		t.Helper()
+		for name, resource := range map[string]schema.GroupVersionResource{"ks": kustomizations, "web": helmReleases} {
+			sandboxtest.Eventually(t, func(ctx context.Context) error {
+				u, err := w.dynamic.Resource(resource).Namespace("team").Get(ctx, name, metav1.GetOptions{})
+				if err != nil {
+					return err
+				}
+				warnings, _, _ := unstructured.NestedStringSlice(u.Object, "status", "plumb", "warnings")
+				if is := slices.Contains(warnings, "data.serviceAcountName of KubeConfig ConfigMap 'team/far': unknown field, ignored"); is != want {
+					return fmt.Errorf("%s: warnings %q", name, warnings)
+				}
+				return nil
+			})
+		}
+	}
+	w.configMap("team", "far", with("serviceAcountName", "other"))
+	warned(true)
+	say("True", "")
+	sandboxtest.Eventually(t, func(ctx context.Context) error {
+		events, err := w.home.core.CoreV1().Events("team").List(ctx, metav1.ListOptions{FieldSelector: "reason=UnknownField"})
+		if err == nil && len(events.Items) != 2 {
+			err = fmt.Errorf("%d events UnknownField, want one for each app", len(events.Items))
+		}
+		return err
+	})
+	w.configMap("team", "far", way)
+	warned(false)
 
 	// All tokens there are count no more.
 	begun := func() map[string]int {

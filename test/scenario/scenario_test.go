@@ -362,7 +362,9 @@ var plurals = map[string]schema.GroupVersionResource{
 	"namespace":  {Version: "v1", Resource: "namespaces"},
 }
 
-func await(ts *testscript.TestScript, resource, path, want string, absent bool) error {
+// resourceNamed is what scripts call RESOURCE/NAME or RESOURCE/NAMESPACE/NAME:
+// where it is served, and its name.
+func resourceNamed(ts *testscript.TestScript, resource string) (dynamic.ResourceInterface, string, error) {
 	kind, name, _ := strings.Cut(resource, "/")
 	gvr, ok := plurals[kind]
 	if resource, gv, long := strings.Cut(kind, "."); long {
@@ -370,20 +372,27 @@ func await(ts *testscript.TestScript, resource, path, want string, absent bool) 
 		gvr, ok = schema.GroupVersionResource{Group: group, Version: version, Resource: resource}, true
 	}
 	if !ok {
-		return fmt.Errorf("%q is none of the known kinds", kind)
+		return nil, "", fmt.Errorf("%q is none of the known kinds", kind)
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", ts.Getenv("KUBECONFIG"))
 	if err != nil {
-		return err
+		return nil, "", err
 	}
 	client, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, "", err
+	}
+	namespace, name := namespaced(ts, name)
+	return client.Resource(gvr).Namespace(namespace), name, nil
+}
+
+func await(ts *testscript.TestScript, resource, path, want string, absent bool) error {
+	api, name, err := resourceNamed(ts, resource)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), sandboxtest.Patience)
 	defer cancel()
-	namespace, name := namespaced(ts, name)
-	api := client.Resource(gvr).Namespace(namespace)
 	last := "no such object"
 	seen := map[string]any{}
 	check := func(u *unstructured.Unstructured) bool {

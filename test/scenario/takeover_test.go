@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"encoding/json"
 	"net"
 	"os"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -113,7 +116,7 @@ func takeovers(t *testing.T, dir, controllers string) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"push": push, "apply": apply, "subst": subst, "until": until, "cluster": anotherCluster, "before": before,
-			"charts": charts, "oci-push": ociPush, "event": event,
+			"charts": charts, "oci-push": ociPush, "event": event, "answer": answer,
 		},
 	})
 }
@@ -157,6 +160,42 @@ func event(ts *testscript.TestScript, neg bool, args []string) {
 	if _, open := <-w.ResultChan(); !open {
 		ts.Fatalf("there is no event %s", args[0])
 	}
+}
+
+// answer does what Flux does to a resource that it is asked for, and to which
+// nothing is to be done: it says so in the status. With ! it has failed.
+func answer(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: [!] answer RESOURCE/NAME MESSAGE")
+	}
+	api, name, err := resourceNamed(ts, args[0])
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), sandboxtest.Patience)
+	defer cancel()
+	var token string
+	var generation int64
+	asked := func(u *unstructured.Unstructured) bool {
+		handled, _, _ := unstructured.NestedString(u.Object, "status", "lastHandledReconcileAt")
+		token, generation = u.GetAnnotations()["reconcile.fluxcd.io/requestedAt"], u.GetGeneration()
+		return token != "" && token != handled
+	}
+	for found := false; !found; {
+		found, err = once(ctx, api, name, asked)
+		ts.Check(err)
+		if ctx.Err() != nil {
+			ts.Fatalf("nobody asked for %s", args[0])
+		}
+	}
+	ready := map[string]any{"type": "Ready", "status": "True", "reason": "ReconciliationSucceeded", "message": args[1],
+		"observedGeneration": generation, "lastTransitionTime": "2026-05-01T10:00:00Z"}
+	if neg {
+		ready["status"], ready["reason"] = "False", "ReconciliationFailed"
+	}
+	body, err := json.Marshal(map[string]any{"status": map[string]any{
+		"observedGeneration": generation, "lastHandledReconcileAt": token, "conditions": []any{ready}}})
+	ts.Check(err)
+	_, err = api.Patch(ctx, name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: "gotk-kustomize-controller"}, "status")
+	ts.Check(err)
 }
 
 // before holds that the first of two ConfigMaps, NAMESPACE/NAME, was written

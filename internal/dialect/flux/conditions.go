@@ -63,6 +63,19 @@ func (c *conditionSet) set(kind, status, reason, message string) {
 	}
 }
 
+// stall writes whether a failure is one that nothing but another spec ends, and
+// reports it. A status that is stalled is of this generation.
+func (c *conditionSet) stall(means outcome, message string, status map[string]any, generation int64) bool {
+	if !means.stalled {
+		c.drop(condStalled)
+		return false
+	}
+	c.set(condStalled, "True", means.reason, message)
+	c.drop(condReconciling)
+	status["observedGeneration"] = generation
+	return true
+}
+
 func (c *conditionSet) drop(kinds ...string) {
 	for _, k := range kinds {
 		delete(c.items, k)

@@ -245,13 +245,9 @@ func releaseFailed(r app.Report, spec app.Spec, status map[string]any, conds *co
 	if !acted || conds.has(condReady, "True") || conds.has(condReady, "Unknown") || conds.items[condReady] == nil {
 		conds.set(condReady, "False", means.reason, message)
 	}
-	if means.stalled {
-		conds.set(condStalled, "True", means.reason, message)
-		conds.drop(condReconciling)
-		status["observedGeneration"] = r.Generation
+	if conds.stall(means, message, status, r.Generation) {
 		return
 	}
-	conds.drop(condStalled)
 	conds.set(condReconciling, "True", "ProgressingWithRetry", conds.message(condReady))
 }
 

@@ -142,13 +142,9 @@ func kustomizationFailed(r app.Report, spec app.Spec, status map[string]any, con
 	means := translate(kustomizationReasons(), f)
 	message := failureMessage(f)
 	conds.set(condReady, "False", means.reason, message)
-	if means.stalled {
-		conds.set(condStalled, "True", means.reason, message)
-		conds.drop(condReconciling)
-		status["observedGeneration"] = r.Generation
+	if conds.stall(means, message, status, r.Generation) {
 		return
 	}
-	conds.drop(condStalled)
 	// Flux announces a run only once source and dependencies are there. What
 	// fails before keeps the announcement of an earlier run, if there is one.
 	begun := progress(r) >= atFetch && f.Reason != app.ReasonSourceNotFound && f.Reason != app.ReasonSourceNotReady

@@ -135,13 +135,9 @@ func failedFetch(words sourceWords, r app.SourceReport, status map[string]any, c
 	if kind != condSourceVerified && failedCondition(r.Failure) == condSourceVerified {
 		conds.set(condSourceVerified, "False", "VerificationError", message)
 	}
-	if means.stalled {
-		conds.set(condStalled, "True", means.reason, message)
-		conds.drop(condReconciling)
-		status["observedGeneration"] = r.Generation
+	if conds.stall(means, message, status, r.Generation) {
 		return
 	}
-	conds.drop(condStalled)
 	conds.set(condReconciling, "True", "ProgressingWithRetry", "reconciliation in progress")
 }
 

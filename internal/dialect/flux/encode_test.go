@@ -168,17 +168,25 @@ func specFor(s step) app.Spec {
 	}
 }
 
+// statusGolden is the archive that holds the statuses and events of a life; an
+// empty one where it is to be made.
+func statusGolden(t *testing.T, name string) (file string, archive *txtar.Archive) {
+	t.Helper()
+	file = filepath.Join("testdata", "status", name+".txtar")
+	archive, err := txtar.ParseFile(file)
+	switch {
+	case err != nil && !*update:
+		t.Fatal(err)
+	case err != nil:
+		archive = &txtar.Archive{}
+	}
+	return file, archive
+}
+
 func TestEncodeKustomization(t *testing.T) {
 	for _, name := range sortedKeys(lives()) {
 		t.Run(name, func(t *testing.T) {
-			file := filepath.Join("testdata", "status", name+".txtar")
-			archive, err := txtar.ParseFile(file)
-			if err != nil {
-				if !*update {
-					t.Fatal(err)
-				}
-				archive = &txtar.Archive{}
-			}
+			file, archive := statusGolden(t, name)
 			old := never()
 			for i, s := range lives()[name] {
 				before := runtime.DeepCopyJSON(old)

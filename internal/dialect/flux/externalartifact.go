@@ -39,6 +39,22 @@ func EncodeExternalArtifact(_ app.SourceReport, _ []app.Warning, old map[string]
 	return maps.Clone(orEmpty(old))
 }
 
+// ViewExternalArtifact reads what a person is shown of one. Whether it is ready
+// says the controller that makes it; where that says nothing, what counts is
+// that there is an artifact. A request is answered by nobody.
+func ViewExternalArtifact(u *unstructured.Unstructured) app.SourceView {
+	v := ViewSource(u)
+	v.URL, v.Ref = app.ViewURL(text(u.Object, "status", "artifact", "url")), text(u.Object, "spec", "sourceRef", "name")
+	if kind := text(u.Object, "spec", "sourceRef", "kind"); kind != "" {
+		v.Ref = kind + "/" + v.Ref
+	}
+	v.Asked = false
+	if v.State == app.StateRunning && !v.Deleting && !v.Revision.IsZero() && viewCondition(section(u.Object, "status"), condReady) == (condition{}) {
+		v.State, v.Message = app.StateReady, "an artifact is there"
+	}
+	return v
+}
+
 // ExternalArtifactEvents is SourceKind.Events.
 func ExternalArtifactEvents(r app.SourceReport, _ []app.Warning, _ map[string]any) []app.Event {
 	if r.Failure == nil {

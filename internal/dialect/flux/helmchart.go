@@ -230,8 +230,12 @@ func ViewHelmChart(u *unstructured.Unstructured) app.SourceView {
 // ViewHelmRepository reads what a person is shown of a HelmRepository.
 func ViewHelmRepository(u *unstructured.Unstructured) app.SourceView {
 	v := ViewSource(u)
-	if text(u.Object, "spec", "type") == "oci" && !v.Deleting {
+	if !HasIndex(u) && !v.Deleting {
 		v.State, v.Reason, v.Message = app.StateReady, "", "an address only: there is no index to look at"
 	}
 	return v
 }
+
+// HasIndex reports whether a HelmRepository is more than an address, namely an
+// index that is looked at.
+func HasIndex(u *unstructured.Unstructured) bool { return text(u.Object, "spec", "type") != "oci" }

@@ -43,32 +43,11 @@ var releaseRetry = app.Backoff{Initial: time.Second, Factor: 2, Max: 15 * time.M
 // tell what is ignored.
 func DecodeHelmRelease(u *unstructured.Unstructured) app.Spec {
 	namespace, name := u.GetNamespace(), u.GetName()
-	out := app.Spec{
-		ID:           app.ID{Kind: KindHelmRelease, Namespace: namespace, Name: name},
-		UID:          string(u.GetUID()),
-		Generation:   u.GetGeneration(),
-		Tenant:       "namespace/" + namespace,
-		FieldManager: HelmFieldManager,
-		Mark:         app.Mark{Labels: map[string]string{helmOwnerName: name, helmOwnerNamespace: namespace}},
-		Target:       app.Target{Namespace: namespace},
-	}
+	out := appSpec(u, KindHelmRelease)
+	out.FieldManager = HelmFieldManager
+	out.Mark = app.Mark{Labels: map[string]string{helmOwnerName: name, helmOwnerNamespace: namespace}}
+	out.Target.Namespace = namespace
 	status := section(u.Object, "status")
-	out.Recorded, out.Warnings = recorded(status)
-	out.LastSync, out.Ahead = decodeAttempt(section(status, "plumb", "lastSync")), decodeAhead(status)
-	out.Ready = integer(status, "observedGeneration") == u.GetGeneration() &&
-		readConditions(status, time.Time{}, 0).has(condReady, "True")
-	notes := u.GetAnnotations()
-	token := notes[RequestedAt]
-	if token != "" && token != text(status, "lastHandledReconcileAt") {
-		out.Request = &app.Request{Token: token, Refresh: true, Sync: true}
-	}
-	switch ref, ok := KubeConfigOf(u); {
-	case ok:
-		out.Target.Cluster = ref.ID()
-	case section(u.Object, "spec", "kubeConfig") != nil:
-		out.Target.Cluster = recordedAt(status) // it is refused, and goes nowhere else
-	}
-	out.RecordedAt, out.Left = decodeLeft(status, out.Target.Cluster)
 
 	fields := section(u.Object, "spec")
 	var spec helmReleaseSpec
@@ -107,6 +86,8 @@ func DecodeHelmRelease(u *unstructured.Unstructured) app.Spec {
 	if invalid == nil {
 		invalid = release(spec, out.Release, namespace, name)
 	}
+	notes := u.GetAnnotations()
+	token := notes[RequestedAt]
 	if asked := notes[ForceAt]; asked != "" && asked == token && asked != text(status, "lastHandledForceAt") {
 		out.Release.Force = asked
 	}

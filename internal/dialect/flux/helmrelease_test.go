@@ -2,13 +2,11 @@ package flux
 
 import (
 	"fmt"
-	"path/filepath"
 	"reflect"
 	"testing"
 	"time"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
-	"golang.org/x/tools/txtar"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -123,14 +121,7 @@ func TestEncodeHelmRelease(t *testing.T) {
 	schema := validators(t, KindHelmRelease, 3)
 	for _, name := range sortedKeys(helmLives()) {
 		t.Run(name, func(t *testing.T) {
-			file := filepath.Join("testdata", "status", name+".txtar")
-			archive, err := txtar.ParseFile(file)
-			if err != nil {
-				if !*update {
-					t.Fatal(err)
-				}
-				archive = &txtar.Archive{}
-			}
+			file, archive := statusGolden(t, name)
 			old := never()
 			for i, s := range helmLives()[name] {
 				before := runtime.DeepCopyJSON(old)

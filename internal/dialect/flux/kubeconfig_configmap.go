@@ -22,7 +22,7 @@ const maxAudiences = 64
 // default, or else the one that Plumb runs as: that of another namespace cannot
 // be named, and Plumb's own is kept from tenants.
 func (r KubeConfigRef) Tokens(data map[string]string, tenancy Tenancy) app.Cluster {
-	c := app.Cluster{ID: r.ID()}
+	c := app.Cluster{ID: r.ID(), Warnings: r.warnings(data)}
 	fail := func(reason app.Reason, format string, args ...any) *app.Failure {
 		return app.Fail(app.StageObserve, reason, "%s "+format, append([]any{r.where()}, args...)...)
 	}
@@ -76,12 +76,34 @@ func (r KubeConfigRef) Tokens(data map[string]string, tenancy Tenancy) app.Clust
 	return c
 }
 
+// warnings are about keys that are not read: a name that is mistyped would
+// otherwise count as one that is not set.
+func (r KubeConfigRef) warnings(data map[string]string) []app.Warning {
+	var out []app.Warning
+	for _, key := range sortedKeys(data) {
+		message := "unknown field, ignored"
+		switch key {
+		case "provider", "address", "ca.crt", "audiences", "serviceAccountName":
+			continue
+		case "cluster":
+			if data["provider"] != "generic" {
+				continue
+			}
+			message = "has no effect with provider generic"
+		}
+		if len(out) < maxUnknown {
+			out = append(out, app.Warning{Field: "data." + key + " of " + r.where(), Message: message})
+		}
+	}
+	return out
+}
+
 // Account completes what Tokens made of a ConfigMap: uid is that of the
 // service account that it names, "" if there is none.
 func (r KubeConfigRef) Account(c app.Cluster, uid string) app.Cluster {
 	t := *c.Access.Tokens
 	if uid == "" {
-		return app.Cluster{ID: c.ID, Err: app.Fail(app.StageObserve, app.ReasonClusterUnknown,
+		return app.Cluster{ID: c.ID, Warnings: c.Warnings, Err: app.Fail(app.StageObserve, app.ReasonClusterUnknown,
 			"ServiceAccount '%s/%s', whose tokens %s asks for, does not exist", t.Namespace, t.Name, r.where()).
 			WithHint("create it, or correct serviceAccountName; what was delivered is left as it is")}
 	}

@@ -1,6 +1,7 @@
 package flux
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -78,6 +79,41 @@ func TestTokens(t *testing.T) {
 				t.Errorf("%s as %s for %q, want %s as %s for %q", got.Access.Server, is, tokens.Audiences, c.server, c.account, c.audiences)
 			}
 		})
+	}
+}
+
+// A key that is mistyped is told of, and nothing else is.
+func TestTokensWarn(t *testing.T) {
+	ref := KubeConfigRef{Namespace: "team", Name: "prod", ConfigMap: true}
+	for _, c := range []struct {
+		data map[string]string
+		want string
+	}{
+		{map[string]string{"provider": "generic", "address": "https://host", "serviceAccountName": "deployer", "ca.crt": "ca", "audiences": "a"}, ""},
+		{map[string]string{"provider": "generic", "address": "https://host", "serviceAccount": "deployer", "cluster": "x"},
+			"data.cluster of KubeConfig ConfigMap 'team/prod': has no effect with provider generic\n" +
+				"data.serviceAccount of KubeConfig ConfigMap 'team/prod': unknown field, ignored\n"},
+		{map[string]string{"provider": "generic", "adress": "https://host"}, "data.adress of KubeConfig ConfigMap 'team/prod': unknown field, ignored\n"},
+		{map[string]string{"provider": "aws", "cluster": "x"}, ""},
+		{nil, ""},
+	} {
+		way, got := ref.Tokens(c.data, Tenancy{}), ""
+		for _, w := range way.Warnings {
+			got += warningLine(w) + "\n"
+		}
+		if got != c.want {
+			t.Errorf("%v:\n%swant\n%s", c.data, got, c.want)
+		}
+		if way.Err == nil && (len(ref.Account(way, "").Warnings) != len(way.Warnings) || len(ref.Account(way, "1").Warnings) != len(way.Warnings)) {
+			t.Errorf("%v: the account changes what is warned of", c.data)
+		}
+	}
+	many := map[string]string{}
+	for i := range 100 {
+		many[fmt.Sprint(i)] = ""
+	}
+	if n := len(ref.Tokens(many, Tenancy{}).Warnings); n != maxUnknown {
+		t.Errorf("%d warnings", n)
 	}
 }
 

@@ -25,32 +25,9 @@ const (
 // Warnings tell what is ignored.
 func DecodeKustomization(u *unstructured.Unstructured) app.Spec {
 	namespace, name := u.GetNamespace(), u.GetName()
-	out := app.Spec{
-		ID:           app.ID{Kind: KindKustomization, Namespace: namespace, Name: name},
-		UID:          string(u.GetUID()),
-		Generation:   u.GetGeneration(),
-		Tenant:       "namespace/" + namespace,
-		FieldManager: FieldManager,
-		AdoptFrom:    adoptFrom(),
-		Strip:        strip(),
-		Mark:         app.Mark{Labels: map[string]string{ownerName: name, ownerNamespace: namespace}},
-	}
-	status := section(u.Object, "status")
-	out.Recorded, out.Warnings = recorded(status)
-	out.LastSync, out.Ahead = decodeAttempt(section(status, "plumb", "lastSync")), decodeAhead(status)
-	out.Ready = integer(status, "observedGeneration") == u.GetGeneration() &&
-		readConditions(status, time.Time{}, 0).has(condReady, "True")
-	if token := u.GetAnnotations()[RequestedAt]; token != "" && token != text(status, "lastHandledReconcileAt") {
-		out.Request = &app.Request{Token: token, Refresh: true, Sync: true}
-	}
-
-	switch ref, ok := KubeConfigOf(u); {
-	case ok:
-		out.Target.Cluster = ref.ID()
-	case section(u.Object, "spec", "kubeConfig") != nil:
-		out.Target.Cluster = recordedAt(status) // it is refused, and goes nowhere else
-	}
-	out.RecordedAt, out.Left = decodeLeft(status, out.Target.Cluster)
+	out := appSpec(u, KindKustomization)
+	out.FieldManager, out.AdoptFrom, out.Strip = FieldManager, adoptFrom(), strip()
+	out.Mark = app.Mark{Labels: map[string]string{ownerName: name, ownerNamespace: namespace}}
 
 	fields := section(u.Object, "spec")
 	var spec kustomizationSpec

@@ -2,14 +2,12 @@ package flux
 
 import (
 	"fmt"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
-	"golang.org/x/tools/txtar"
 
 	"plumb.dev/plumb/internal/app"
 )
@@ -35,14 +33,7 @@ func checkLooks(t *testing.T, kind string, looks []sourceLook) {
 	t.Helper()
 	k := kindOf(t, kind)
 	warnings := []app.Warning{{Field: "spec.frob", Message: "unknown field, ignored"}}
-	file := filepath.Join("testdata", "status", strings.ToLower(kind)+".txtar")
-	archive, err := txtar.ParseFile(file)
-	if err != nil {
-		if !*update {
-			t.Fatal(err)
-		}
-		archive = &txtar.Archive{}
-	}
+	file, archive := statusGolden(t, strings.ToLower(kind))
 	old := never()
 	for i, s := range looks {
 		events := k.Events(s.report, warnings, old)

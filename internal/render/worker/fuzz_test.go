@@ -8,6 +8,7 @@ import (
 
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/render"
+	"plumb.dev/plumb/internal/render/rendertest"
 )
 
 // FuzzParent feeds the parent with anything as the output of a child: what is
@@ -32,7 +33,7 @@ func FuzzParent(f *testing.F) {
 	f.Add(frames(append(newFrame(frameFailure), `{"Reason":"Build","Message":"a.yaml:1: it is wrong"}`...)))
 	f.Add(frames(question{op: opLook, name: "../../etc/passwd"}.append(newFrame(frameRequest))))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		tree := &served{tree: strict{newNoting(overlayTree()), t}, bytes: 1 << 20}
+		tree := &served{tree: strict{newNoting(rendertest.Overlay()), t}, bytes: 1 << 20}
 		in := bytes.NewReader(data)
 		for {
 			kind, content, err := readFrame(in, map[frameType]int{frameRequest: maxRequest, frameFailure: maxFailure, frameResult: 1 << 20})

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"plumb.dev/plumb/internal/app"
+	"plumb.dev/plumb/internal/render/rendertest"
 )
 
 func mapFS(files map[string]string) fstest.MapFS {
@@ -135,7 +136,7 @@ func TestHostile(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		good, spec, n := overlayTree(), app.Render{Path: "overlay", Owner: "good"}, 0
+		good, spec, n := rendertest.Overlay(), app.Render{Path: "overlay", Owner: "good"}, 0
 		for ; ctx.Err() == nil; n++ {
 			result, err := pool.Render(t.Context(), good, spec)
 			if err != nil || len(result.Objects) != 6 {
@@ -191,7 +192,7 @@ func TestFairness(t *testing.T) {
 		})
 	}
 	for range 30 {
-		if result, err := pool.Render(t.Context(), overlayTree(), app.Render{Path: "overlay", Owner: "good"}); err != nil || len(result.Objects) != 6 {
+		if result, err := pool.Render(t.Context(), rendertest.Overlay(), app.Render{Path: "overlay", Owner: "good"}); err != nil || len(result.Objects) != 6 {
 			t.Fatal(err)
 		}
 	}

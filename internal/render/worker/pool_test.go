@@ -21,6 +21,7 @@ import (
 
 	"plumb.dev/plumb/internal/app"
 	"plumb.dev/plumb/internal/render"
+	"plumb.dev/plumb/internal/render/rendertest"
 )
 
 // noting notes what is asked of a tree.
@@ -138,7 +139,7 @@ func TestRoundTrips(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { w.dismiss(); <-w.gone }()
-	files := &served{tree: overlayTree(), bytes: 1 << 20}
+	files := &served{tree: rendertest.Overlay(), bytes: 1 << 20}
 	j := job{Bounds: opts.Bounds, Spec: app.Render{Path: "overlay"}}
 	j.known = files.known(j.Spec)
 	out := w.do(j, files, opts)
@@ -180,7 +181,7 @@ func TestCrash(t *testing.T) {
 	pool := newPool(t, Options{Workers: 2, CPU: time.Hour, Time: time.Hour})
 	good := func() {
 		t.Helper()
-		if result, err := pool.Render(t.Context(), overlayTree(), app.Render{Path: "overlay", Owner: "good"}); err != nil || len(result.Objects) != 6 {
+		if result, err := pool.Render(t.Context(), rendertest.Overlay(), app.Render{Path: "overlay", Owner: "good"}); err != nil || len(result.Objects) != 6 {
 			t.Fatal(err)
 		}
 	}
@@ -230,13 +231,13 @@ func TestGivenUp(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if _, err := pool.Render(t.Context(), overlayTree(), app.Render{Path: "overlay"}); err != nil {
+		if _, err := pool.Render(t.Context(), rendertest.Overlay(), app.Render{Path: "overlay"}); err != nil {
 			t.Error(err)
 		}
 	}
 	ended, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
 	defer cancel()
-	_, err := pool.Render(ended, overlayTree(), app.Render{Path: "overlay"})
+	_, err := pool.Render(ended, rendertest.Overlay(), app.Render{Path: "overlay"})
 	if f := app.AsFailure(err, app.StageRender); f == nil || f.Reason != app.ReasonTimeout {
 		t.Error(err)
 	}
@@ -261,7 +262,7 @@ func TestNoProcess(t *testing.T) {
 	} {
 		pool := New(opts)
 		for range 2 {
-			_, err := pool.Render(t.Context(), overlayTree(), app.Render{Path: "overlay"})
+			_, err := pool.Render(t.Context(), rendertest.Overlay(), app.Render{Path: "overlay"})
 			if f := app.AsFailure(err, app.StageRender); f == nil || f.Reason != app.ReasonInternal || !strings.Contains(f.Error(), "no process can be started") {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -283,7 +284,7 @@ func (f faultyTree) Lstat(name string) (fs.FileInfo, error) {
 // TestFaultOfTheTree gives back a failure of the source as it is.
 func TestFaultOfTheTree(t *testing.T) {
 	pool := newPool(t, Options{})
-	_, err := pool.Render(t.Context(), faultyTree{overlayTree()}, app.Render{Path: "overlay"})
+	_, err := pool.Render(t.Context(), faultyTree{rendertest.Overlay()}, app.Render{Path: "overlay"})
 	if f := app.AsFailure(err, app.StageRender); f == nil || f.Stage != app.StageFetch || f.Reason != app.ReasonSourceNotReady {
 		t.Error(err)
 	}
@@ -309,37 +310,13 @@ func TestClose(t *testing.T) {
 			t.Error(f)
 		}
 	}
-	if _, err := pool.Render(t.Context(), overlayTree(), app.Render{}); err == nil {
+	if _, err := pool.Render(t.Context(), rendertest.Overlay(), app.Render{}); err == nil {
 		t.Error("it renders after its end")
 	}
 }
 
-// overlayTree is a base of five objects and an overlay with a patch, an image
-// and a generator: the one of the benchmark of package render.
-func overlayTree() fstest.MapFS {
-	tree := fstest.MapFS{}
-	file := func(name, text string) { tree[name] = &fstest.MapFile{Data: []byte(text)} }
-	var list strings.Builder
-	for i, kind := range []string{"ServiceAccount", "Service", "Deployment", "ConfigMap", "Ingress"} {
-		text := fmt.Sprintf("apiVersion: %s\nkind: %s\nmetadata: {name: web, labels: {app: web}}\n", []string{"v1", "v1", "apps/v1", "v1", "networking.k8s.io/v1"}[i], kind)
-		switch kind {
-		case "Deployment":
-			text += "spec:\n  replicas: 1\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n    spec:\n      containers:\n      - {name: web, image: frontend:latest, envFrom: [{configMapRef: {name: settings}}]}\n"
-		case "Service":
-			text += "spec: {selector: {app: web}, ports: [{port: 80}]}\n"
-		}
-		name := strings.ToLower(kind) + ".yaml"
-		file("base/"+name, text)
-		fmt.Fprintf(&list, "- %s\n", name)
-	}
-	file("base/kustomization.yaml", "resources:\n"+list.String())
-	file("overlay/kustomization.yaml", "resources: [../base]\npatches:\n- path: replicas.yaml\nimages:\n- {name: frontend, newTag: v1.2.3}\nconfigMapGenerator:\n- name: settings\n  literals: [A=1, B=2]\n")
-	file("overlay/replicas.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replicas: 5}\n")
-	return tree
-}
-
 func BenchmarkOverlay(b *testing.B) {
-	tree := overlayTree()
+	tree := rendertest.Overlay()
 	spec := app.Render{Path: "overlay", Mode: app.RenderKustomize}
 	pool := newPool(b, Options{Workers: 2})
 	for name, do := range map[string]func() (render.Result, error){

@@ -12,23 +12,8 @@ import (
 	"testing/fstest"
 
 	"plumb.dev/plumb/internal/sandbox/gitserver"
+	"plumb.dev/plumb/internal/sandbox/sandboxtest"
 )
-
-func start(t *testing.T, opts gitserver.Options) *gitserver.Server {
-	t.Helper()
-	if opts.Dir == "" {
-		opts.Dir = t.TempDir()
-	}
-	server, err := gitserver.New(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Start(0); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Close() })
-	return server
-}
 
 // git runs the client; dir is where, "" for nowhere in particular.
 func git(t *testing.T, dir string, args ...string) (string, error) {
@@ -68,7 +53,7 @@ func worktree(t *testing.T, branch string, content []byte) (dir, commit string) 
 func TestPushCreatesAndCloneReads(t *testing.T) {
 	for _, name := range []string{"apps", "team/apps", "a.b/c_d/e-f"} {
 		t.Run(name, func(t *testing.T) {
-			server := start(t, gitserver.Options{})
+			server := sandboxtest.GitWith(t, gitserver.Options{})
 			dir, commit := worktree(t, "main", []byte("hello"))
 			if output, err := git(t, "", "clone", server.RepoURL(name), filepath.Join(t.TempDir(), "none")); err == nil {
 				t.Errorf("cloning a repository that does not exist succeeded: %s", output)
@@ -93,7 +78,7 @@ func TestLargePush(t *testing.T) {
 	content := make([]byte, 5<<20) // random: it must stay large when packed
 	rand.Read(content)
 	var pushes int
-	server := start(t, gitserver.Options{OnPush: func(string) { pushes++ }})
+	server := sandboxtest.GitWith(t, gitserver.Options{OnPush: func(string) { pushes++ }})
 	dir, commit := worktree(t, "main", content)
 	mustGit(t, dir, "push", "--quiet", server.RepoURL("large"), "main")
 	if pushes != 1 {
@@ -108,7 +93,7 @@ func TestLargePush(t *testing.T) {
 
 // Many refs make the fetch's request large enough for the client to gzip it.
 func TestGzippedRequest(t *testing.T) {
-	server := start(t, gitserver.Options{})
+	server := sandboxtest.GitWith(t, gitserver.Options{})
 	dir, _ := worktree(t, "main", []byte("x"))
 	args := []string{"push", "--quiet", server.RepoURL("many"), "main"}
 	for i := range 60 {
@@ -136,7 +121,7 @@ func TestGzippedRequest(t *testing.T) {
 func TestOnPushSeesNewRefs(t *testing.T) {
 	var server *gitserver.Server
 	var names, heads []string
-	server = start(t, gitserver.Options{OnPush: func(name string) {
+	server = sandboxtest.GitWith(t, gitserver.Options{OnPush: func(name string) {
 		names = append(names, name)
 		heads = append(heads, mustGit(t, server.Dir(name), "rev-parse", "main"))
 	}})
@@ -159,7 +144,7 @@ func TestOnPushSeesNewRefs(t *testing.T) {
 }
 
 func TestOtherDefaultBranch(t *testing.T) {
-	server := start(t, gitserver.Options{})
+	server := sandboxtest.GitWith(t, gitserver.Options{})
 	dir, commit := worktree(t, "master", []byte("x"))
 	mustGit(t, dir, "push", "--quiet", server.RepoURL("old"), "master")
 	clone := filepath.Join(t.TempDir(), "clone")
@@ -170,7 +155,7 @@ func TestOtherDefaultBranch(t *testing.T) {
 }
 
 func TestFetchByCommitAndFilter(t *testing.T) {
-	server := start(t, gitserver.Options{})
+	server := sandboxtest.GitWith(t, gitserver.Options{})
 	dir, first := worktree(t, "main", []byte("x"))
 	mustGit(t, dir, "push", "--quiet", server.RepoURL("r"), "main")
 	mustGit(t, dir, "commit", "--quiet", "--allow-empty", "--amend", "--message=two")
@@ -185,7 +170,7 @@ func TestFetchByCommitAndFilter(t *testing.T) {
 }
 
 func TestAuthentication(t *testing.T) {
-	server := start(t, gitserver.Options{Username: "plumb", Password: "pa:ss"})
+	server := sandboxtest.GitWith(t, gitserver.Options{Username: "plumb", Password: "pa:ss"})
 	dir, _ := worktree(t, "main", []byte("x"))
 	with := func(user string) string {
 		return strings.Replace(server.RepoURL("private"), "http://", "http://"+user+"@", 1)
@@ -207,7 +192,7 @@ func TestAuthentication(t *testing.T) {
 
 func TestInvalidRequests(t *testing.T) {
 	parent := t.TempDir()
-	server := start(t, gitserver.Options{Dir: filepath.Join(parent, "repos")})
+	server := sandboxtest.GitWith(t, gitserver.Options{Dir: filepath.Join(parent, "repos")})
 	const query = "/info/refs?service=git-receive-pack"
 	for path, want := range map[string]int{
 		"/..%2fescape.git" + query:                       400,
@@ -253,18 +238,18 @@ func TestInvalidRequests(t *testing.T) {
 
 func TestSurvivesRestart(t *testing.T) {
 	dir := t.TempDir()
-	first := start(t, gitserver.Options{Dir: dir})
+	first := sandboxtest.GitWith(t, gitserver.Options{Dir: dir})
 	work, commit := worktree(t, "main", []byte("x"))
 	mustGit(t, work, "push", "--quiet", first.RepoURL("kept"), "main")
 	first.Close()
-	second := start(t, gitserver.Options{Dir: dir})
+	second := sandboxtest.GitWith(t, gitserver.Options{Dir: dir})
 	if got := mustGit(t, "", "ls-remote", second.RepoURL("kept"), "main"); !strings.HasPrefix(got, commit) {
 		t.Errorf("after the restart main is %q, want %s", got, commit)
 	}
 }
 
 func TestSeed(t *testing.T) {
-	server := start(t, gitserver.Options{})
+	server := sandboxtest.GitWith(t, gitserver.Options{})
 	files := fstest.MapFS{
 		"apps/web.yaml":     {Data: []byte("kind: ConfigMap\n")},
 		"apps/run.sh":       {Data: []byte("#!/bin/sh\n"), Mode: 0o755},

@@ -15,7 +15,13 @@ const Patience = 30 * time.Second
 // tests, where there is nothing to watch.
 func Eventually(t testing.TB, check func(ctx context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	EventuallyWithin(t, Patience, check)
+}
+
+// EventuallyWithin is Eventually with a patience of its own.
+func EventuallyWithin(t testing.TB, patience time.Duration, check func(ctx context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
@@ -30,7 +36,7 @@ func Eventually(t testing.TB, check func(ctx context.Context) error) {
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("still after %s: %v", Patience, last)
+			t.Fatalf("still after %s: %v", patience, last)
 		case <-again.C:
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 
@@ -188,16 +187,7 @@ func (a *Artifact) read(ctx context.Context, layer v1.Descriptor) ([]byte, error
 	if layer.Size > maxPayload || layer.Digest.Algorithm != "sha256" {
 		return nil, badArtifact("a signature of '%s' has %d bytes, %d are allowed", a, layer.Size, maxPayload)
 	}
-	body, err := a.open(ctx, layer)
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	data, err := io.ReadAll(body)
-	if err != nil {
-		return nil, a.failed(ctx, fmt.Sprintf("failed to pull layer %s of '%s'", layer.Digest, a), err)
-	}
-	return data, nil
+	return a.pull(ctx, layer)
 }
 
 func clip(s string) string {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"plumb.dev/plumb/internal/app"
 )
 
@@ -74,6 +76,11 @@ func (a *Artifact) Read(ctx context.Context, rev app.Revision, limit int64) ([]b
 	if layer.Size > limit {
 		return nil, badArtifact("'%s': layer %s has %d bytes, %d are allowed", a, layer.Digest, layer.Size, limit)
 	}
+	return a.pull(ctx, layer)
+}
+
+// pull gives all of a layer, whose size the caller has looked at.
+func (a *Artifact) pull(ctx context.Context, layer v1.Descriptor) ([]byte, error) {
 	body, err := a.open(ctx, layer)
 	if err != nil {
 		return nil, err

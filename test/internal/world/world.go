@@ -266,25 +266,12 @@ const Patience = 90 * time.Second
 // last error if that does not happen within Patience.
 func (w *World) Eventually(what string, check func(ctx context.Context) error) {
 	w.T.Helper()
-	ctx, cancel := context.WithTimeout(w.T.Context(), Patience)
-	defer cancel()
-	again := time.NewTicker(20 * time.Millisecond)
-	defer again.Stop()
-	var last error
-	for {
-		err := check(ctx)
-		if err == nil {
-			return
+	sandboxtest.EventuallyWithin(w.T, Patience, func(ctx context.Context) error {
+		if err := check(ctx); err != nil {
+			return fmt.Errorf("%s: not yet: %w", what, err)
 		}
-		if last == nil || ctx.Err() == nil {
-			last = err // and not that this wait is over
-		}
-		select {
-		case <-ctx.Done():
-			w.T.Fatalf("%s: still not after %s: %v", what, Patience, last)
-		case <-again.C:
-		}
-	}
+		return nil
+	})
 }
 
 // clone copies what Git holds.

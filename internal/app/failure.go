@@ -39,6 +39,7 @@ const (
 	ReasonUnreachable      Reason = "Unreachable"      // the repository does not answer
 	ReasonAuthentication   Reason = "Authentication"   // credentials are missing or refused
 	ReasonRefNotFound      Reason = "RefNotFound"      // the ref resolves to nothing
+	ReasonInvalidRef       Reason = "InvalidRef"       // the ref cannot resolve to anything
 	ReasonRepoNotFound     Reason = "RepoNotFound"     // there is no such repository
 	ReasonProvider         Reason = "Provider"         // the credentials are not of the sort that was announced
 	ReasonVerifyKeys       Reason = "VerifyKeys"       // the keys that signatures are verified with are missing or no keys
@@ -51,6 +52,7 @@ const (
 	ReasonPathNotFound     Reason = "PathNotFound"     // the path does not exist in the revision
 	ReasonCorrupt          Reason = "Corrupt"          // what came is not what it should be: another digest, too large, no archive
 	ReasonBuild            Reason = "Build"            // manifests cannot be parsed or built
+	ReasonEncrypted        Reason = "Encrypted"        // an object is still as SOPS encrypted it
 	ReasonEmpty            Reason = "Empty"            // nothing is left to deliver, and that is not allowed
 	ReasonDependency       Reason = "Dependency"       // a dependency is not ready
 	ReasonCycle            Reason = "Cycle"            // dependencies go in a circle

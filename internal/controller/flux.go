@@ -55,6 +55,7 @@ func (c *Controller) setFluxApp(k fluxApp, u *unstructured.Unstructured, spec ap
 		})
 		return false
 	}
+	c.noteSuspended(k.resource, u, k.set)
 	c.read(spec.ID, spec.Source)
 	c.feed(k.resource, u, func() {
 		if c.oursApp(spec.ID) {

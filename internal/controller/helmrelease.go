@@ -145,9 +145,9 @@ func (c *Controller) applyChart(ctx context.Context, u, want *unstructured.Unstr
 	if k, ok := sourceKindOf(flux.KindHelmChart); ok {
 		c.foundSource(k, got)
 	}
-	action, reason := "created", "HelmChartCreated"
+	action, reason := "Created", "HelmChartCreated"
 	if before != nil {
-		action, reason = "configured", "HelmChartConfigured"
+		action, reason = "Configured", "HelmChartConfigured"
 	}
 	kind, _, _ := unstructured.NestedString(want.Object, "spec", "sourceRef", "kind")
 	source, _, _ := unstructured.NestedString(want.Object, "spec", "sourceRef", "name")

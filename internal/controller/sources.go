@@ -83,8 +83,11 @@ func (c *Controller) setSource(k sourceKind, u *unstructured.Unstructured) {
 		return
 	}
 	src := c.source(c.ctx, k, u)
-	if src.Static() && ours {
+	switch {
+	case src.Static() && ours:
 		go c.aside(func() { c.strip(k, u) })
+	case ours:
+		c.noteSuspended(k.resource, u, func(u *unstructured.Unstructured) { c.setSource(k, u) })
 	}
 	c.read(app.ID(id), src.Uses...)
 	c.feed(k.resource, u, func() {

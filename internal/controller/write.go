@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+
+	"plumb.dev/plumb/internal/dialect/flux"
 )
 
 // fieldManager is the name under which custom resources, as opposed to the
@@ -115,6 +117,25 @@ func (c *Controller) writeStatus(ctx context.Context, gvr schema.GroupVersionRes
 		return nil
 	}
 	return c.patch(ctx, gvr, u, map[string]any{"status": json.RawMessage(patch)}, "status")
+}
+
+// noteSuspended writes into the status of a resource of Flux that is suspended
+// what was seen of it. set takes it up again if that fails.
+func (c *Controller) noteSuspended(gvr schema.GroupVersionResource, u *unstructured.Unstructured, set func(*unstructured.Unstructured)) {
+	if reflect.DeepEqual(flux.EncodeSuspended(u), statusOf(u)) {
+		return
+	}
+	go c.aside(func() {
+		unlock := c.lock(gvr, u.GetNamespace(), u.GetName())
+		defer unlock()
+		err := c.current(c.ctx, gvr, u.GetNamespace(), u.GetName(), string(u.GetUID()), func(u *unstructured.Unstructured) error {
+			return c.writeStatus(c.ctx, gvr, u, flux.EncodeSuspended(u))
+		})
+		if err != nil && c.ctx.Err() == nil {
+			c.log.Warn("status cannot be written", "resource", gvr.Resource, "namespace", u.GetNamespace(), "name", u.GetName(), "error", err)
+			c.again(gvr, u, set)
+		}
+	})
 }
 
 func mergePatch(from, to map[string]any) ([]byte, error) {

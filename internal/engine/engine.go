@@ -214,6 +214,7 @@ type state struct {
 	stored        stored
 	acting        bool
 	heldUntil     time.Time
+	chartBy       time.Time // when the source that is made for it is there at the latest
 	// differs are the objects of a release that drifted and were left so: any
 	// change of them may put them right. unowned: there are some of which
 	// ownership does not tell that they drift.

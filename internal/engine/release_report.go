@@ -233,3 +233,23 @@ func hideRelease(rel *app.ReleaseReport, clean *strings.Replacer) *app.ReleaseRe
 	}
 	return &hidden
 }
+
+// chartComes is how long an app waits for the source that is made for it. What
+// cannot be made is then told.
+const chartComes = 10 * time.Second
+
+// awaitsChart reports whether an app that was just declared still waits for the
+// source that is made for it.
+func (a *state) awaitsChart(e *Engine) bool {
+	a.mu.Lock()
+	if a.chartBy.IsZero() {
+		a.chartBy = time.Now().Add(chartComes)
+	}
+	by := a.chartBy
+	a.mu.Unlock()
+	if !time.Now().Before(by) {
+		return false
+	}
+	e.plan(a, app.CauseRetry, by)
+	return true
+}

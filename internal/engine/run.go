@@ -258,6 +258,8 @@ func (r *run) fetch(ctx context.Context) (sourceNow, bool, *app.Failure) {
 	}
 	src, there := r.e.current(id)
 	switch {
+	case !there && r.spec.SourceAs != "" && r.a.awaitsChart(r.e):
+		return src, true, nil // it is made for this app, and about to be there
 	case !there:
 		return src, false, app.Fail(app.StageFetch, app.ReasonSourceNotFound, "source %s not found", id).
 			WithHint("create it, or correct the reference")
@@ -267,6 +269,8 @@ func (r *run) fetch(ctx context.Context) (sourceNow, bool, *app.Failure) {
 		return src, true, nil // it is about to be
 	case src.revision.IsZero() && src.failure != nil && id.Kind == "":
 		return src, false, src.failure
+	case (src.revision.IsZero() || src.repo == nil) && src.failure != nil && r.spec.Release != nil:
+		return src, false, sourceNotReady(id, src.failure)
 	case src.revision.IsZero() || src.repo == nil:
 		return src, false, app.Fail(app.StageFetch, app.ReasonSourceNotReady, "source %s is not ready, artifact not found", id)
 	}
@@ -274,7 +278,7 @@ func (r *run) fetch(ctx context.Context) (sourceNow, bool, *app.Failure) {
 		return src, false, failure
 	}
 	if id.Kind != "" && r.spec.Release != nil && src.failure != nil && r.cause != app.CauseDrift {
-		return src, false, app.Fail(app.StageFetch, app.ReasonSourceNotReady, "%s is not ready: %w", id, src.failure).WithHint("%s", src.failure.Hint)
+		return src, false, sourceNotReady(id, src.failure)
 	}
 	if id.Kind != "" {
 		src.failure = nil // the source's own status tells of it
@@ -282,6 +286,13 @@ func (r *run) fetch(ctx context.Context) (sourceNow, bool, *app.Failure) {
 		return src, false, src.failure
 	}
 	return src, false, nil
+}
+
+// sourceNotReady is the failure of an app for which what was fetched before is
+// not good enough.
+func sourceNotReady(id app.SourceID, why *app.Failure) *app.Failure {
+	return app.Fail(app.StageFetch, app.ReasonSourceNotReady, "%s '%s/%s' is not ready: %w", id.Kind, id.Namespace, id.Name, why).
+		WithHint("%s", why.Hint)
 }
 
 // rendering is what a revision of a source renders to.

@@ -53,7 +53,7 @@ func (r *run) awaitHealthy(ctx context.Context, refs []object.Ref) *app.Failure 
 	case errors.Is(err, errWaitOver):
 		var lines []string
 		for ref, h := range pending {
-			lines = append(lines, describe(ref, h))
+			lines = append(lines, describe(ref, h, r.spec.Policy.HealthRules))
 		}
 		slices.Sort(lines)
 		return app.Fail(app.StageHealth, app.ReasonTimeout, "timeout waiting for: [%s]", strings.Join(lines, ", "))
@@ -116,7 +116,7 @@ func (r *run) check(ctx context.Context, pending map[object.Ref]app.Health) (fai
 		case app.Healthy, app.HealthNone:
 			delete(pending, ref)
 		case app.Degraded:
-			failed = append(failed, describe(ref, h))
+			failed = append(failed, describe(ref, h, r.spec.Policy.HealthRules))
 		default:
 			pending[ref] = h
 		}
@@ -134,8 +134,23 @@ func waitingFor(pending map[object.Ref]app.Health) string {
 	return text
 }
 
-func describe(ref object.Ref, h app.Health) string {
-	return fmt.Sprintf("%s status: '%s'", ref, h.Status) + suffix(": ", h.Message)
+func describe(ref object.Ref, h app.Health, rules app.HealthRules) string {
+	return fmt.Sprintf("%s status: '%s'", ref, word(h.Status, rules)) + suffix(": ", h.Message)
+}
+
+// word is a health as those call it whose rules it is judged by.
+func word(s app.HealthStatus, rules app.HealthRules) string {
+	if rules == app.HealthKstatus {
+		switch s {
+		case app.Progressing:
+			return "InProgress"
+		case app.Degraded:
+			return "Failed"
+		case app.Missing:
+			return "NotFound"
+		}
+	}
+	return string(s)
 }
 
 func suffix(sep, text string) string {

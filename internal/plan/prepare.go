@@ -28,7 +28,7 @@ func Prepare(objects []object.Object, spec app.Spec, kinds map[schema.GroupKind]
 	taken := standIn{of: spec.StandIn}
 	for _, o := range objects {
 		if encrypted(o) {
-			return nil, nil, app.Fail(app.StageRender, app.ReasonBuild, "%s (%s) is SOPS encrypted, configuring decryption is required", o, o.Origin).
+			return nil, nil, app.Fail(app.StageRender, app.ReasonEncrypted, "%s (%s) is SOPS encrypted, configuring decryption is required for this secret to be reconciled", o, o.Origin).
 				WithHint("set decryption on the app if its kind of resource has it; otherwise remove the object from the app's path")
 		}
 		o, notes := object.Normalize(o)

@@ -149,8 +149,12 @@ func TestResolveInvalid(t *testing.T) {
 		"scp password": {URL: "user:hunter2@example.org:x"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			want := app.ReasonInvalidSpec
+			if src.Ref != (app.GitRef{}) {
+				want = app.ReasonInvalidRef
+			}
 			_, _, err := s.Resolve(t.Context(), src, time.Time{})
-			wantFailure(t, err, app.ReasonInvalidSpec, "hunter2")
+			wantFailure(t, err, want, "hunter2")
 		})
 	}
 }

@@ -41,7 +41,7 @@ const (
 
 func selection(ref app.GitRef) (selector, error) {
 	invalid := func(format string, args ...any) (selector, error) {
-		return selector{}, app.Fail(app.StageFetch, app.ReasonInvalidSpec, format, args...)
+		return selector{}, app.Fail(app.StageFetch, app.ReasonInvalidRef, format, args...)
 	}
 	switch {
 	case ref.Commit != "":

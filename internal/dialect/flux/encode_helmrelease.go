@@ -166,7 +166,7 @@ func settledRelease(r app.Report, spec app.Spec, status map[string]any, conds *c
 	case rel.State == app.ReleaseDrifted:
 		conds.set(condDrifted, "True", "DriftDetected", driftSummary(r, current))
 	case rel.State == app.ReleaseInSync:
-		conds.set(condDrifted, "False", "NoDriftDetected", "No drift of release "+current.FullName()+" was detected")
+		conds.set(condDrifted, "False", "NoDriftDetected", "No drift detected against the cluster state")
 	}
 }
 

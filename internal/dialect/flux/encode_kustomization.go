@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -141,7 +142,7 @@ func kustomizationFailed(r app.Report, spec app.Spec, status map[string]any, con
 	f := r.Failure
 	means := translate(kustomizationReasons(), f)
 	message := failureMessage(f)
-	conds.set(condReady, "False", means.reason, message)
+	conds.set(condReady, "False", means.reason, readyMessage(r, conds))
 	if conds.stall(means, message, status, r.Generation) {
 		return
 	}
@@ -159,6 +160,24 @@ func kustomizationFailed(r app.Report, spec app.Spec, status map[string]any, con
 	}
 }
 
+// readyMessage is what Ready, and the event, say of a failed run. How long the
+// checks took stays as long as nothing else about them changes: it alone is no
+// news.
+func readyMessage(r app.Report, before *conditionSet) string {
+	message := failureMessage(r.Failure)
+	switch translate(kustomizationReasons(), r.Failure).reason {
+	case "HealthCheckFailed":
+		const failed = "health check failed after "
+		if old := before.message(condReady); strings.HasPrefix(old, failed) && strings.HasSuffix(old, ": "+message) {
+			return old
+		}
+		return failed + duration(r.At.Sub(r.Started)) + ": " + message
+	case "HealthCheckCanceled":
+		return "New reconciliation triggered: " + message
+	}
+	return message
+}
+
 // progressMessage is what Reconciling says of the stage that a run is in.
 func progressMessage(r app.Report, spec app.Spec) string {
 	stage := r.Stage
@@ -173,6 +192,11 @@ func progressMessage(r app.Report, spec app.Spec) string {
 		doing = "Fetching manifests"
 	case app.StageRender:
 		doing = "Building manifests"
+		if f := r.Failure; f != nil && f.Reason == app.ReasonPathNotFound {
+			doing = "Fetching manifests"
+		} else if f != nil && f.Reason == app.ReasonEncrypted {
+			doing = "Detecting drift"
+		}
 	case app.StageHealth:
 		doing = "Running health checks"
 	case app.StageDelete:

@@ -57,7 +57,7 @@ func encodeSource(words sourceWords, r app.SourceReport, warnings []app.Warning,
 	if r.Failure == nil {
 		stored := words.stored(r.Revision)
 		conds.set(condReady, "True", orElse(words.ready, "Succeeded"), stored)
-		conds.set(condArtifactInStorage, "True", "Succeeded", stored)
+		conds.set(condArtifactInStorage, "True", orElse(words.ready, "Succeeded"), stored)
 		conds.drop(condReconciling, condStalled, condFetchFailed, condArtifactOutdated, condStorageFailed, condSourceVerified, condIncludeMissing, condBuildFailed)
 		if r.Revision.Verified != "" {
 			conds.set(condSourceVerified, "True", "Succeeded", r.Revision.Verified)

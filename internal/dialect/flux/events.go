@@ -77,11 +77,16 @@ func failureEvents(r app.Report, before *conditionSet, notes map[string]string) 
 		}
 		return []app.Event{{Reason: means.reason, Message: message, Annotations: notes}}
 	}
-	if r.Failure.Reason == app.ReasonClusterDown && before.message(condReady) == failureMessage(r.Failure) {
+	if r.Failure.Reason == app.ReasonClusterDown && before.message(condReady) == readyMessage(r, before) {
 		return nil // one outage is one piece of news
 	}
+	if means.reason == "HealthCheckCanceled" { // no fault either
+		return []app.Event{{
+			Reason: means.reason, Message: clip("Health checks canceled due to new reconciliation: "+failureMessage(r.Failure), maxNote), Annotations: notes,
+		}}
+	}
 	return []app.Event{{
-		Warning: true, Reason: means.reason, Message: clip(failureMessage(r.Failure), maxNote), Annotations: notes,
+		Warning: true, Reason: means.reason, Message: clip(readyMessage(r, before), maxNote), Annotations: notes,
 	}}
 }
 

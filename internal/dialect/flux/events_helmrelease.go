@@ -35,7 +35,10 @@ func HelmReleaseEvents(r app.Report, spec app.Spec, old map[string]any) []app.Ev
 		return out // the results told of it
 	}
 	if f.Stage == app.StageDepends && f.Reason != app.ReasonCycle {
-		return append(out, failureEvents(r, before, notes)...)
+		if before.reason(condReady) == means.reason && before.message(condReady) == failureMessage(f) {
+			return out
+		}
+		return append(out, app.Event{Reason: means.reason, Message: clip(failureMessage(f), maxNote), Annotations: notes})
 	}
 	if (means.stalled || f.Reason == app.ReasonClusterDown) && before.message(condStalled) == failureMessage(f) {
 		return out

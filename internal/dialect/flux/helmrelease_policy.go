@@ -52,7 +52,7 @@ func upgradePolicy(spec helmReleaseSpec) app.UpgradePolicy {
 		CRDs:         crdPolicy(up.CRDs, app.CRDsSkip), ServerSide: serverSide(up.ServerSideApply),
 		PreserveValues: up.PreserveValues, Force: up.Force, CleanupOnFail: up.CleanupOnFail,
 		DisableOpenAPIValidation: up.DisableOpenAPIValidation, DisableSchemaValidation: up.DisableSchemaValidation,
-		DisableTakeOwnership: up.DisableTakeOwnership, InPlace: up.ChartNameChangeStrategy == "InPlace",
+		DisableTakeOwnership: up.DisableTakeOwnership, InPlace: up.ChartNameChangeStrategy == "InPlaceUpdate",
 		RetryInterval: retryInterval(up.Strategy),
 		Remediation:   app.Remediation{IgnoreTestFailures: ignoresTests(spec.Test)},
 	}

@@ -2,6 +2,7 @@ package flux
 
 import (
 	"encoding/json"
+	"path"
 	"reflect"
 	"slices"
 	"strings"
@@ -190,7 +191,16 @@ func renderOf(spec kustomizationSpec, name string) (app.Render, *app.Failure) {
 		}
 		k.Patches = append(k.Patches, app.Patch{Patch: text, Target: p.Target.app()})
 	}
-	return app.Render{Path: spec.Path, Mode: app.RenderGenerated, Kustomize: k, Name: name}, nil
+	return app.Render{Path: clamped(spec.Path), Mode: app.RenderGenerated, Kustomize: k, Name: name}, nil
+}
+
+// clamped is a path that does not leave the source: as in Flux, what is above
+// its root is the root.
+func clamped(p string) string {
+	if inside := path.Clean("./" + strings.TrimLeft(p, "/")); inside != ".." && !strings.HasPrefix(inside, "../") {
+		return p
+	}
+	return "." + path.Clean("/"+p)
 }
 
 func inlinePatch(value any, field string, i int) (string, *app.Failure) {

@@ -33,6 +33,7 @@ func kustomizationReasons() []translation {
 		{app.StageDepends, "", outcome{"DependencyNotReady", false}},
 		{app.StageFetch, "", outcome{"ArtifactFailed", false}},
 		{app.StageRender, app.ReasonPathNotFound, outcome{"ArtifactFailed", false}},
+		{app.StageRender, app.ReasonEncrypted, outcome{"ReconciliationFailed", false}}, // Flux looks when it applies
 		{app.StageRender, "", outcome{"BuildFailed", false}},
 		{app.StagePrune, "", outcome{"PruneFailed", false}},
 		{app.StageHealth, app.ReasonSuperseded, outcome{"HealthCheckCanceled", false}},

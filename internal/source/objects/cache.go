@@ -11,11 +11,12 @@ import (
 // are kept per store, never shared between them: one repository's tree must
 // not be able to name an object of another.
 type Cache struct {
-	mu    sync.Mutex
-	limit int64
-	used  int64
-	order *list.List // front is the most recent
-	items map[cacheKey]*list.Element
+	mu      sync.Mutex
+	limit   int64
+	largest int64 // of an entry
+	used    int64
+	order   *list.List // front is the most recent
+	items   map[cacheKey]*list.Element
 }
 
 // cacheKey is an object of a store by id, or the base of a delta by its place.
@@ -39,7 +40,11 @@ func NewCache(limit int64) *Cache {
 	if limit <= 0 {
 		limit = 32 << 20
 	}
-	return &Cache{limit: limit, order: list.New(), items: map[cacheKey]*list.Element{}}
+	return newCache(limit, limit/32) // a large file would push everything else out
+}
+
+func newCache(limit, largest int64) *Cache {
+	return &Cache{limit: limit, largest: largest, order: list.New(), items: map[cacheKey]*list.Element{}}
 }
 
 func (c *Cache) get(key cacheKey) (Object, bool) {
@@ -55,7 +60,7 @@ func (c *Cache) get(key cacheKey) (Object, bool) {
 
 func (c *Cache) put(key cacheKey, o Object) {
 	cost := int64(len(o.Data)) + cacheOverhead
-	if cost > c.limit/32 { // a large file would push everything else out
+	if cost > c.largest {
 		return
 	}
 	c.mu.Lock()

@@ -18,10 +18,16 @@ type indexEntry struct {
 	offset int64
 }
 
+// sortEntries sorts by id; those of one object stay in their order.
+func sortEntries(entries []indexEntry) {
+	slices.SortStableFunc(entries, func(a, b indexEntry) int { return bytes.Compare(a.id[:], b.id[:]) })
+}
+
 // writeIndex writes a version 2 index of the pack with the given checksum. It
-// sorts entries.
+// sorts entries; those of one object stay in their order, and the first is the
+// one that is found.
 func writeIndex(w io.Writer, entries []indexEntry, pack plumbing.Hash) error {
-	slices.SortFunc(entries, func(a, b indexEntry) int { return bytes.Compare(a.id[:], b.id[:]) })
+	sortEntries(entries)
 	sum := sha1.New()
 	out := bufio.NewWriter(io.MultiWriter(w, sum))
 	out.WriteString("\xfftOc\x00\x00\x00\x02")
@@ -67,21 +73,18 @@ func writeIndex(w io.Writer, entries []indexEntry, pack plumbing.Hash) error {
 
 // entries reads the whole index of a pack.
 func (p *pack) entries() ([]indexEntry, error) {
-	crcs := make([]byte, 4*p.count)
-	if _, err := p.idx.ReadAt(crcs, idxIDs+p.count*idSize); err != nil && p.count > 0 {
+	table := make([]byte, p.count*(idSize+4+4))
+	if _, err := p.idx.ReadAt(table, idxIDs); err != nil && p.count > 0 {
 		return nil, err
 	}
+	ids, crcs, offsets := table[:p.count*idSize], table[p.count*idSize:], table[p.count*(idSize+4):]
 	all := make([]indexEntry, p.count)
 	for i := range all {
-		id, err := p.idAt(int64(i))
+		offset, err := p.offset(binary.BigEndian.Uint32(offsets[4*i:]))
 		if err != nil {
 			return nil, err
 		}
-		offset, err := p.offsetAt(int64(i))
-		if err != nil {
-			return nil, err
-		}
-		all[i] = indexEntry{id, binary.BigEndian.Uint32(crcs[4*i:]), offset}
+		all[i] = indexEntry{plumbing.Hash(ids[i*idSize:][:idSize]), binary.BigEndian.Uint32(crcs[4*i:]), offset}
 	}
 	return all, nil
 }

@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/format/packfile"
 )
 
 // Install reads one pack, checks and indexes it, and makes its objects readable.
@@ -38,21 +36,14 @@ func (s *Store) Install(ctx context.Context, r io.Reader) error {
 	case n == 0:
 		return nil
 	}
-	bases, err := checkSizes(ctx, tmp, s.limit.Object)
+	in, err := s.index(ctx, tmp, n)
 	if err != nil {
 		return fmt.Errorf("reading the pack: %w", err)
 	}
-	if err := s.complete(ctx, tmp, n, bases); err != nil {
-		return fmt.Errorf("completing the pack: %w", err)
-	}
-	entries, sum, err := index(ctx, tmp)
-	if err != nil {
-		return fmt.Errorf("indexing the pack: %w", err)
-	}
-	if len(entries) == 0 {
+	if len(in.resolved) == 0 {
 		return nil
 	}
-	p, err := s.place(tmp, sum, entries)
+	p, err := s.place(tmp, in.sum, in.resolved)
 	if err != nil {
 		return err
 	}
@@ -64,6 +55,30 @@ func (s *Store) Install(ctx context.Context, r io.Reader) error {
 		return err
 	}
 	return s.merge(ctx)
+}
+
+// index finds the ids of all objects of a pack of a size, and completes it.
+func (s *Store) index(ctx context.Context, f *os.File, size int64) (*incoming, error) {
+	in, err := scan(ctx, f, size, s.limit.Object)
+	if err != nil {
+		return nil, err
+	}
+	if err := in.resolve(ctx, in.whole); err != nil {
+		return nil, err
+	}
+	if len(in.resolved) < len(in.entries) {
+		added, err := s.complete(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		if err := in.resolve(ctx, added); err != nil {
+			return nil, err
+		}
+	}
+	if len(in.resolved) < len(in.entries) {
+		return nil, ErrNoBase
+	}
+	return in, nil
 }
 
 func without(packs []*pack, name string) []*pack {
@@ -136,103 +151,4 @@ func (c *contextReader) Read(b []byte) (int, error) {
 		return 0, context.Cause(c.ctx)
 	}
 	return c.r.Read(b)
-}
-
-// contextFile is a contextReader that seeks.
-type contextFile struct {
-	contextReader
-	io.Seeker
-}
-
-func rewound(ctx context.Context, f *os.File) (*contextFile, error) {
-	_, err := f.Seek(0, io.SeekStart)
-	return &contextFile{contextReader{ctx, f}, f}, err
-}
-
-// checkSizes refuses packs that hold an object above the limit, before
-// anything inflates one of them into memory. It gives the objects that
-// reference deltas build upon, each once.
-func checkSizes(ctx context.Context, f *os.File, limit int64) (bases []plumbing.Hash, err error) {
-	in, err := rewound(ctx, f)
-	if err != nil {
-		return nil, err
-	}
-	scan := packfile.NewScanner(in)
-	_, count, err := scan.Header()
-	if err != nil {
-		return nil, err
-	}
-	seen := map[plumbing.Hash]bool{}
-	for range count {
-		h, err := scan.NextObjectHeader()
-		if err != nil {
-			return nil, noEOF(err)
-		}
-		size := h.Length
-		var head headWriter
-		if _, _, err := scan.NextObject(&head); err != nil {
-			return nil, noEOF(err)
-		}
-		if h.Type.IsDelta() {
-			if _, size, err = deltaSizes(head.b); err != nil {
-				return nil, err
-			}
-		}
-		if max(size, h.Length) > limit {
-			return nil, fmt.Errorf("%w: %d bytes inflated, the limit is %d", ErrTooLarge, max(size, h.Length), limit)
-		}
-		if h.Type == plumbing.REFDeltaObject && !seen[h.Reference] {
-			seen[h.Reference] = true
-			bases = append(bases, h.Reference)
-		}
-	}
-	return bases, nil
-}
-
-// headWriter keeps the first bytes that are written to it.
-type headWriter struct{ b []byte }
-
-func (w *headWriter) Write(b []byte) (int, error) {
-	w.b = append(w.b, b[:min(len(b), 24-len(w.b))]...)
-	return len(b), nil
-}
-
-// noEOF keeps the end of a cut-off pack from looking like a proper end.
-func noEOF(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
-// index computes the ids of all objects of a pack.
-func index(ctx context.Context, f *os.File) ([]indexEntry, plumbing.Hash, error) {
-	in, err := rewound(ctx, f)
-	if err != nil {
-		return nil, plumbing.ZeroHash, err
-	}
-	var seen indexObserver
-	parser, err := packfile.NewParser(packfile.NewScanner(in), &seen)
-	if err != nil {
-		return nil, plumbing.ZeroHash, err
-	}
-	sum, err := parser.Parse()
-	if errors.Is(err, packfile.ErrReferenceDeltaNotFound) {
-		err = ErrNoBase
-	}
-	if err != nil {
-		return nil, plumbing.ZeroHash, err
-	}
-	return seen.entries, sum, nil
-}
-
-type indexObserver struct{ entries []indexEntry }
-
-func (*indexObserver) OnHeader(uint32) error                                          { return nil }
-func (*indexObserver) OnInflatedObjectHeader(plumbing.ObjectType, int64, int64) error { return nil }
-func (*indexObserver) OnFooter(plumbing.Hash) error                                   { return nil }
-
-func (o *indexObserver) OnInflatedObjectContent(id plumbing.Hash, offset int64, crc uint32, _ []byte) error {
-	o.entries = append(o.entries, indexEntry{id, crc, offset})
-	return nil
 }

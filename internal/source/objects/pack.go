@@ -35,6 +35,9 @@ type pack struct {
 	fanout    [256]uint32
 	maxObject int64
 
+	// known has the offsets of objects while there is no index yet.
+	known map[plumbing.Hash]int64
+
 	refs atomic.Int64 // 1 for the store, and 1 for each reader
 	once sync.Once
 }
@@ -174,6 +177,10 @@ func (p *pack) search(target plumbing.Hash) (int64, error) {
 
 // find gives the offset of an object in the pack.
 func (p *pack) find(id plumbing.Hash) (offset int64, ok bool, err error) {
+	if p.idx == nil {
+		offset, ok = p.known[id]
+		return offset, ok, nil
+	}
 	at, err := p.search(id)
 	if err != nil || at >= p.count {
 		return 0, false, err
@@ -187,14 +194,20 @@ func (p *pack) find(id plumbing.Hash) (offset int64, ok bool, err error) {
 }
 
 func (p *pack) offsetAt(i int64) (int64, error) {
-	var b [8]byte
-	offsets := idxIDs + p.count*(idSize+4)
-	if _, err := p.idx.ReadAt(b[:4], offsets+4*i); err != nil {
+	var b [4]byte
+	if _, err := p.idx.ReadAt(b[:], idxIDs+p.count*(idSize+4)+4*i); err != nil {
 		return 0, err
 	}
-	offset := int64(binary.BigEndian.Uint32(b[:4]))
+	return p.offset(binary.BigEndian.Uint32(b[:]))
+}
+
+// offset gives the offset that an index states in 32 bits, or says in them
+// where its 64 bits are.
+func (p *pack) offset(stated uint32) (int64, error) {
+	offset := int64(stated)
 	if offset >= 1<<31 {
-		if _, err := p.idx.ReadAt(b[:], offsets+4*p.count+8*(offset-1<<31)); err != nil {
+		var b [8]byte
+		if _, err := p.idx.ReadAt(b[:], idxIDs+p.count*(idSize+8)+8*(offset-1<<31)); err != nil {
 			return 0, err
 		}
 		offset = int64(binary.BigEndian.Uint64(b[:]))

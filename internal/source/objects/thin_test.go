@@ -165,3 +165,92 @@ func TestHostileThinPacks(t *testing.T) {
 		})
 	}
 }
+
+// TestMergeOfThinPacks has each pack build on the one before: what completed
+// them is left out when they are merged, but chains stay short.
+func TestMergeOfThinPacks(t *testing.T) {
+	s := open(t, t.TempDir(), Limits{Packs: 4})
+	base := bytes.Repeat([]byte("0123456789abcdef"), 1<<10)
+	text := func(i int) []byte { return fmt.Appendf(slices.Clone(base), "%04d", i) }
+	install(t, s, forge(forged(plumbing.BlobObject, plumbing.ZeroHash, text(0))))
+	const commits = 200
+	for i := range commits {
+		delta := binary.AppendUvarint(binary.AppendUvarint(nil, uint64(len(base)+4)), uint64(len(base)+4))
+		delta = append(append(delta, 0xb0, 0, 0x40, 4), fmt.Appendf(nil, "%04d", i+1)...) // 0x4000 bytes of the base
+		install(t, s, forge(forged(plumbing.REFDeltaObject, blobID(text(i)), delta)))
+	}
+	n, size := s.Packs()
+	if each := int64(len(base)); n > 5 || size > commits*each/4 {
+		t.Errorf("%d packs of %d bytes", n, size)
+	}
+	for _, s := range []*Store{s, open(t, s.root, Limits{})} {
+		for i := range commits + 1 {
+			if o, err := s.Get(blobID(text(i)), 0); err != nil || !bytes.Equal(o.Data, text(i)) {
+				t.Fatalf("%d: %v", i, err)
+			}
+		}
+		for _, p := range s.packs {
+			entries, err := p.entries()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range entries {
+				if depth, err := depthOf([]part{{p, entries, p.size}}, e.id); err != nil || depth > maxDepth {
+					t.Errorf("%s: %d deltas deep, %v", e.id, depth, err)
+				}
+			}
+		}
+	}
+	git(t, s.root, "", "fsck", "--full", "--no-dangling")
+}
+
+// TestMergeNeverLeadsInACircle merges packs that each make of the other's
+// objects what the other makes of its own. Only a forger sends them; git fsck
+// runs in circles.
+func TestMergeNeverLeadsInACircle(t *testing.T) {
+	on := func(base, text string) []byte {
+		return forged(plumbing.REFDeltaObject, blobID([]byte(base)), insert(len(base), text))
+	}
+	is := func(text string) []byte { return forged(plumbing.BlobObject, plumbing.ZeroHash, []byte(text)) }
+	for name, packs := range map[string][]string{
+		"self-contained": {
+			forge(on("y", "x"), on("z", "y"), is("z")),
+			forge(on("x", "y"), on("w", "x"), is("w")),
+			forge(on("s", "r"), is("s"), is("t"), is("u"), is("u")),
+		},
+		"thin": {
+			forge(is("x")),
+			forge(on("x", "y")),
+			forge(on("y", "x")),
+			forge(on("x", "z"), on("z", "x"), is("x")),
+			forge(on("z", "y")),
+		},
+		"within one": {
+			forge(on("y", "x"), on("x", "y"), is("x")),
+			forge(on("y", "x"), is("y"), on("x", "y")),
+			forge(on("x", "w")),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, t.TempDir(), Limits{Packs: 2})
+			for _, pack := range packs {
+				install(t, s, pack)
+			}
+			if n, _ := s.Packs(); n > 2 {
+				t.Errorf("%d packs", n)
+			}
+			s = open(t, s.root, Limits{})
+			for _, p := range s.packs {
+				entries, err := p.entries()
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, e := range entries {
+					if o, err := s.Get(e.id, 0); err != nil || blobID(o.Data) != e.id {
+						t.Errorf("%s: %v", e.id, err)
+					}
+				}
+			}
+		})
+	}
+}

@@ -7,10 +7,13 @@ import (
 	"strings"
 	"testing"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
+	"plumb.dev/plumb/internal/object"
 	"plumb.dev/plumb/internal/sandbox/faultproxy"
 	"plumb.dev/plumb/test/internal/world"
 )
@@ -110,6 +113,46 @@ func TestAhead(t *testing.T) {
 		s.Converged(before)
 		s.Compare()
 	})
+	within("of a chart", func() {
+		helmReleases := schema.GroupVersionResource{Group: "helm.toolkit.fluxcd.io", Version: "v2", Resource: "helmreleases"}
+		objects, err := object.Decode("release.yaml", []byte(`{apiVersion: helm.toolkit.fluxcd.io/v2, kind: HelmRelease, metadata: {name: charted}, spec: {interval: 1h, chart: {spec: {chart: chart, sourceRef: {kind: GitRepository, name: fleet}}}}}`))
+		s.must(err)
+		released := func(version string) {
+			s.Repo.Write(map[string]string{
+				"chart/Chart.yaml":                     "apiVersion: v2\nname: chart\nversion: " + version + "\n",
+				"chart/templates/" + version + ".yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: charted-" + version + "}\n",
+			})
+			s.Push()
+			s.Tell()
+			s.says(saying{helmReleases, "charted", "Ready=True: Helm .* chart@" + version})
+		}
+		_, err = s.Dynamic.Resource(helmReleases).Namespace(s.Namespace).Create(s.T.Context(), objects[0].Unstructured(), metav1.CreateOptions{})
+		s.must(err)
+		released("1.0.0")
+		s.named(s.Head())
+		s.says(saying{schema.GroupVersionResource{Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "helmcharts"}, s.Namespace + "-charted", "version '1.0.0'"})
+		s.api.Set(s.unnamed())
+		released("2.0.0")
+		s.suspend(true)
+		s.StopEngine()
+		s.api.Clear()
+		s.StartEngine()
+		s.says(saying{helmReleases, "charted", "has not been looked at since the start.*was newer"})
+		s.suspend(false)
+		s.says(saying{helmReleases, "charted", "Ready=True: Helm .* chart@2.0.0"})
+		for _, e := range s.Audit(0) {
+			if e.Verb == "delete" && e.ObjectRef.Name == "charted-2.0.0" {
+				s.T.Error("the chart of before was installed again")
+			}
+		}
+		s.must(s.Dynamic.Resource(helmReleases).Namespace(s.Namespace).Delete(s.T.Context(), "charted", metav1.DeleteOptions{}))
+		s.Eventually("the release is gone", func(ctx context.Context) error {
+			if _, err := s.Get(ctx, helmReleases, "charted"); !apierrors.IsNotFound(err) {
+				return fmt.Errorf("it is there: %w", err)
+			}
+			return nil
+		})
+	})
 	s.Converged(s.Commit(s.random))
 	s.Claims()
 	s.Compare()
@@ -132,10 +175,10 @@ func (s *suite) deliveredAhead(name string) (head string) {
 	return head
 }
 
-// unnamed is the fault that the status of the source cannot be written.
+// unnamed is the fault that statuses of sources cannot be written.
 func (s *suite) unnamed() faultproxy.Fault {
 	return faultproxy.Fault{Do: faultproxy.Answer(500, 0), Match: func(r *http.Request) bool {
-		return r.Method == http.MethodPatch && strings.HasSuffix(r.URL.Path, "/gitrepositories/"+world.Source+"/status")
+		return r.Method == http.MethodPatch && strings.Contains(r.URL.Path, "/source.toolkit.fluxcd.io/") && strings.HasSuffix(r.URL.Path, "/status")
 	}}
 }
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -105,6 +106,9 @@ func (p *program) buildObjects(ctx context.Context, out, stderr io.Writer, opts 
 		Path: tree.path, Mode: mode, Name: filepath.Base(dir), Revision: tree.revision,
 		Directory: app.Directory{Recurse: opts.recurse},
 	})
+	if err != nil && tree.root != "" {
+		return fmt.Errorf("in %s: %w", tree.root, err) // paths count from there
+	}
 	if err != nil {
 		return err
 	}
@@ -113,6 +117,9 @@ func (p *program) buildObjects(ctx context.Context, out, stderr io.Writer, opts 
 	}
 	if len(result.Objects) == 0 {
 		fmt.Fprintf(stderr, "%s holds no manifests\n", dir)
+		if result.Mode == app.RenderDirectory && !opts.recurse {
+			fmt.Fprintln(stderr, "  hint: files count that end in .yaml, .yml or .json; --recurse reads those of subdirectories, too")
+		}
 	}
 	return writeObjects(out, format, result.Objects, opts.showSecrets)
 }
@@ -149,6 +156,7 @@ type openedTree struct {
 	files    fs.FS
 	path     string // of the directory, within files
 	revision string // commit, "" for files that are not committed
+	root     string // of files, where it is a directory other than the current one
 	close    func()
 }
 
@@ -174,14 +182,23 @@ func (p *program) openTree(ctx context.Context, opts buildOptions, dir string) (
 		}
 		return p.openRevision(ctx, root, opts.revision, within)
 	}
-	if !isDirectory(dir) {
-		return openedTree{}, notFound("%s is no directory", dir).hint("name a directory that holds manifests, or a --repo that it is in")
+	switch info, err := os.Stat(dir); {
+	case errors.Is(err, fs.ErrNotExist):
+		return openedTree{}, notFound("%s does not exist", dir).hint("name a directory that holds manifests, or a --repo that it is in")
+	case err != nil:
+		return openedTree{}, fail(ExitOther, "%w", err).hint("name a directory that can be read")
+	case !info.IsDir():
+		return openedTree{}, notFound("%s is a file, not a directory", dir).hint("name its directory: plumb build %s", filepath.Dir(dir))
 	}
 	confined, err := os.OpenRoot(root)
 	if err != nil {
 		return openedTree{}, err
 	}
-	return openedTree{files: confined.FS(), path: within, close: func() { confined.Close() }}, nil
+	tree := openedTree{files: confined.FS(), path: within, close: func() { confined.Close() }}
+	if here, _, err := workTree("."); err != nil || here != root {
+		tree.root = root
+	}
+	return tree, nil
 }
 
 // openRevision fetches a repository and opens the files of a revision.

@@ -81,10 +81,36 @@ func TestBuildDirectory(t *testing.T) {
 	run(t.Context(), Environment{}, "build", plain, "-o", "name", "--recurse").wants(t, ExitOK, []string{"ConfigMap/one", "ConfigMap/two"}, nil)
 	run(t.Context(), Environment{}, "build", plain, "-o", "name", "--mode", "generated").wants(t, ExitOK, []string{"ConfigMap/one", "ConfigMap/two"}, nil)
 	run(t.Context(), Environment{}, "build", plain, "--mode", "kustomize").wants(t, ExitContent, nil, []string{"there is no kustomization.yaml", "hint: add a kustomization.yaml"})
-	run(t.Context(), Environment{}, "build", filepath.Join(repo.Dir, "empty")).wants(t, ExitOK, nil, []string{"holds no manifests"})
-	run(t.Context(), Environment{}, "build", filepath.Join(repo.Dir, "broken")).wants(t, ExitContent, nil, []string{"plumb: broken/bad.yaml:"})
+	run(t.Context(), Environment{}, "build", filepath.Join(repo.Dir, "empty")).wants(t, ExitOK, nil, []string{"holds no manifests", "hint: files count", "--recurse"})
+	run(t.Context(), Environment{}, "build", filepath.Join(repo.Dir, "broken")).wants(t, ExitContent, nil, []string{"plumb: in " + root(t, repo.Dir) + ": broken/bad.yaml:"})
 	run(t.Context(), Environment{}, "build", filepath.Join(repo.Dir, "outside")).wants(t, ExitContent, nil, []string{"outside/kustomization.yaml"})
-	run(t.Context(), Environment{}, "build", filepath.Join(repo.Dir, "nowhere")).wants(t, ExitNotFound, nil, []string{"is no directory"})
+	run(t.Context(), Environment{}, "build", filepath.Join(repo.Dir, "nowhere")).wants(t, ExitNotFound, nil, []string{"nowhere does not exist", "hint: name a directory"})
+	run(t.Context(), Environment{}, "build", filepath.Join(plain, "one.yaml")).wants(t, ExitNotFound, nil, []string{"one.yaml is a file, not a directory", "hint: name its directory: plumb build " + plain})
+
+	for name, c := range map[string]struct{ file, text, says, hint string }{
+		"a tab":              {"cm.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n\tname: a\n", "cm.yaml:4: the line is indented by a tab", "correct the file"},
+		"a chart":            {"Chart.yaml", "apiVersion: v2\nname: c\nversion: 0.1.0\n", "Chart.yaml:1: kind is missing", "the directory is a Helm chart"},
+		"a missing resource": {"kustomization.yaml", "resources: [none.yaml]\n", "kustomization.yaml:1: resources: none.yaml: no such file", "correct the name"},
+		"a way out":          {"kustomization.yaml", "resources: [../cm.yaml]\n", "kustomization.yaml:1: resources: ../cm.yaml leaves the source tree", "only what is in the same source"},
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, c.file), []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Run(name, func(t *testing.T) {
+			run(t.Context(), Environment{}, "build", dir).wants(t, ExitContent, nil, []string{"plumb: in " + root(t, dir) + ": " + c.says, "hint: " + c.hint})
+		})
+	}
+}
+
+// root is a directory as messages name it.
+func root(t *testing.T, dir string) string {
+	t.Helper()
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return real
 }
 
 func TestBuildStaysInsideItsTree(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 
@@ -77,18 +78,24 @@ func explain(err error) verdict {
 		decode  *object.DecodeError
 		call    *url.Error
 		network net.Error
+		file    *fs.PathError
 	)
 	switch {
 	case err == nil:
 		v.code = ExitOK
 	case errors.As(err, &own):
 		v.code, v.hint = own.Code, own.Hint
+	case errors.As(err, &file) && errors.Is(err, fs.ErrPermission):
+		v.code, v.hint = ExitOther, "let this user read it"
 	case errors.Is(err, context.Canceled):
 		v = verdict{code: ExitInterrupted, message: "interrupted"}
 	case errors.Is(err, context.DeadlineExceeded):
 		v.code, v.hint = ExitTimeout, "--timeout gives it more time"
 	case errors.As(err, &failure):
 		v.code, v.hint = failureCode(failure.Reason), failure.Hint
+		if v.hint == "" && failure.Reason == app.ReasonUnreachable {
+			v.hint = "is the address right, and the server up? this machine must reach it, by a proxy or without"
+		}
 	case errors.As(err, &decode):
 		v.code = ExitContent
 	case apierrors.IsUnauthorized(err):
@@ -102,6 +109,8 @@ func explain(err error) verdict {
 	case errors.As(err, &call):
 		v.code, v.hint = ExitUnreachable, "is the cluster running? --context and --kubeconfig choose another"
 		v.message = fmt.Sprintf("cannot reach the cluster at %s: %v", serverOf(call.URL), call.Err)
+	case errors.As(err, &file): // which is a net.Error, too
+		v.code = ExitOther
 	case errors.As(err, &network):
 		v.code = ExitUnreachable
 	default:

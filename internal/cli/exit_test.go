@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"regexp"
 	"strconv"
+	"syscall"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -41,6 +43,9 @@ func TestExplain(t *testing.T) {
 		{app.Fail(app.StageHealth, app.ReasonTimeout, "slow"), ExitTimeout, "slow", false},
 		{app.Fail(app.StageApply, app.ReasonInternal, "oops"), ExitOther, "oops", false},
 		{&object.DecodeError{Origin: object.Origin{Path: "a.yaml", Line: 3}, Message: "bad"}, ExitContent, "a.yaml:3: bad", false},
+		{app.Fail(app.StageFetch, app.ReasonUnreachable, "refused"), ExitUnreachable, "refused", true},
+		{&fs.PathError{Op: "open", Path: "a", Err: syscall.EACCES}, ExitOther, "open a: permission denied", true},
+		{&fs.PathError{Op: "open", Path: "a", Err: syscall.EIO}, ExitOther, "open a: input/output error", false},
 		{errors.New("what?"), ExitOther, "what?", false},
 	} {
 		got := explain(c.err)

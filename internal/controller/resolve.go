@@ -117,7 +117,11 @@ func (c *Controller) Source(ctx context.Context, id app.SourceID) (app.Source, e
 		return app.Source{}, fmt.Errorf("there is no such kind: %s", id.Kind)
 	}
 	u, err := c.get(ctx, k.resource, id.Namespace, id.Name)
-	if err != nil {
+	switch {
+	case apierrors.IsNotFound(err):
+		return app.Source{}, app.Fail(app.StageFetch, app.ReasonSourceNotFound, "%s does not exist", id).
+			WithHint("create it, or correct the reference")
+	case err != nil:
 		return app.Source{}, err
 	}
 	if _, _, failure := k.Decode(u); failure != nil {

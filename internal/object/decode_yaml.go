@@ -266,6 +266,9 @@ func yamlError(path string, data []byte, err error) error {
 			if parserProblem.MatchString(m[2]) {
 				out.Origin.Line++ // these count lines from 0
 			}
+			if beginsWithTab(data, out.Origin.Line) {
+				out.Message = "the line is indented by a tab: YAML takes spaces only"
+			}
 		}
 	}
 	return out
@@ -274,6 +277,17 @@ func yamlError(path string, data []byte, err error) error {
 // parserProblem matches the messages of the parser proper, as against the
 // scanner below it.
 var parserProblem = regexp.MustCompile(`^did not find expected (<stream|<document|node content|'-' indicator|key|',' or)|^found undefined tag handle|^found duplicate %`)
+
+// beginsWithTab reports whether there is a tab in the indentation of a line.
+func beginsWithTab(data []byte, line int) bool {
+	for text := range strings.Lines(string(data)) {
+		if line--; line == 0 {
+			indent := text[:len(text)-len(strings.TrimLeft(text, " \t"))]
+			return strings.Contains(indent, "\t")
+		}
+	}
+	return false
+}
 
 // decodeQuietly treats a panic of the parser as the end of the stream.
 func decodeQuietly(stream *yaml2.Decoder, into any) (err error) {

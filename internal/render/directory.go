@@ -136,9 +136,18 @@ func (r *rendering) manifest(name string) ([]object.Object, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, failure(app.ReasonBuild, "%w", err).WithHint("correct the file")
+		return nil, failure(app.ReasonBuild, "%w", err).WithHint("%s", noManifest(name, "correct the file"))
 	}
 	return objects, nil
+}
+
+// noManifest is what to do about a file that should be a manifest: hint, unless
+// its name tells what it is.
+func noManifest(name, hint string) string {
+	if path.Base(name) == "Chart.yaml" {
+		return "the directory is a Helm chart: deliver it by a HelmRelease, or commit its rendered manifests elsewhere"
+	}
+	return hint
 }
 
 // looksLikeManifest is Argo CD's test of whether an unreadable file was meant

@@ -227,7 +227,7 @@ func (r *rendering) generated(dir string) ([]object.Object, error) {
 				}
 				if _, err := object.Decode(name, data); err != nil {
 					return failure(app.ReasonBuild, "%w", err).
-						WithHint("every .yaml file below a path without kustomization.yaml must be a manifest; add a kustomization.yaml that lists what is one")
+						WithHint("%s", noManifest(name, "every .yaml file below a path without kustomization.yaml must be a manifest; add a kustomization.yaml that lists what is one"))
 				}
 				k.Resources = append(k.Resources, ref)
 				continue

@@ -255,13 +255,16 @@ func (r *rendering) diagnose(p *preflight, root string, err error) error {
 	if where, wrong := p.badPatch(); wrong != nil {
 		return failure(app.ReasonBuild, "%s: the patch: %s", where, wrong.Message)
 	}
-	at := object.Origin{Path: root}
+	at, hint := object.Origin{Path: root}, ""
 	if m := targetID.FindStringSubmatch(err.Error()); m != nil {
 		if where := r.findPatch(m[1], m[2]); where.Line > 0 {
 			at = where
 		}
 	}
-	return failure(app.ReasonBuild, "%s: %s", at, text)
+	if strings.Contains(text, "no matches for Id") {
+		hint = "the kind, name and namespace of a patch are those that its object has before this kustomization changes them"
+	}
+	return failure(app.ReasonBuild, "%s: %s", at, text).WithHint("%s", hint)
 }
 
 // badPatch finds an inline patch that is no YAML.

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -262,7 +263,8 @@ func (p *preflight) local(k kustomizationAt, field, ref string) (name string, is
 	case path.IsAbs(ref):
 		return "", false, p.refuse(k, field, ref, "%s is an absolute path", ref).WithHint("write it relative to %s", k.file)
 	case joined == ".." || strings.HasPrefix(joined, "../"):
-		return "", false, p.refuse(k, field, ref, "%s leaves the source tree", ref)
+		return "", false, p.refuse(k, field, ref, "%s leaves the source tree", ref).
+			WithHint("only what is in the same source can be read: move it there")
 	case repositoryOf(joined) != repositoryOf(k.dir):
 		return "", false, p.refuse(k, field, ref, "%s leaves the repository", ref)
 	}
@@ -276,7 +278,11 @@ func (p *preflight) entry(k kustomizationAt, field, ref, joined string) (name st
 		if stopped := p.files.alive(); stopped != nil {
 			return "", false, stopped
 		}
-		return "", false, p.refuse(k, field, ref, "%s: %s", ref, cause(err))
+		f := p.refuse(k, field, ref, "%s: %s", ref, cause(err))
+		if errors.Is(err, fs.ErrNotExist) {
+			f.Hint = "correct the name, commit the file, or take it out of the kustomization"
+		}
+		return "", false, f
 	}
 	if info.IsDir() {
 		return real, true, nil

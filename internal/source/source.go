@@ -153,7 +153,8 @@ func (s *Store) Resolve(ctx context.Context, src app.Source, since time.Time, pa
 func (s *Store) resolveGit(ctx context.Context, src app.Source, since time.Time) (app.Revision, *Repo, error) {
 	addr, err := giturl.Parse(src.URL)
 	if err != nil {
-		f := app.Fail(app.StageFetch, app.ReasonInvalidSpec, "%w", err)
+		f := app.Fail(app.StageFetch, app.ReasonInvalidSpec, "%w", err).
+			WithHint("Write https://HOST/PATH, ssh://USER@HOST/PATH, or USER@HOST:PATH.")
 		f.Retry.Never = true
 		return app.Revision{}, nil, f
 	}

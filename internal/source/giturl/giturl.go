@@ -117,13 +117,14 @@ func parseSCP(text string) (Address, error) {
 	return Address{Scheme: "ssh", User: user, Host: host, Path: file}, nil
 }
 
-// validHost accepts DNS names and IP addresses, in lower case.
+// validHost accepts DNS names and IP addresses, in lower case and without the dot
+// that may end a name.
 func validHost(host string) bool {
 	if strings.Contains(host, ":") {
 		_, err := netip.ParseAddr(host)
 		return err == nil && !strings.Contains(host, "%")
 	}
-	return host != "" && host[0] != '-' && strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789.-_") == ""
+	return host != "" && host[0] != '-' && host[len(host)-1] != '.' && strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789.-_") == ""
 }
 
 // HostPort is the host with its port, the default one if none is given.

@@ -31,7 +31,7 @@ func TestCanonical(t *testing.T) {
 			t.Errorf("%s: got %q", u, got)
 		}
 	}
-	for _, u := range []string{"oci://", "oci://ghcr.io", "", "x", "ftp://a/b", "https://", "https://a", "a b:c", "-oProxyCommand=x:y", "ssh://-oX/y", "user:pw@host:x", "https://a/b?c", "https://a/\x00"} {
+	for _, u := range []string{"oci://", "oci://ghcr.io", "", "x", "ftp://a/b", "https://", "https://a", "a b:c", "-oProxyCommand=x:y", "ssh://-oX/y", "..:0", "https://a../b", "user:pw@host:x", "https://a/b?c", "https://a/\x00"} {
 		if got := Canonical(u); got != "" {
 			t.Errorf("%q: got %q", u, got)
 		}

@@ -22,6 +22,9 @@ type Policy struct {
 	Prune bool
 	// AllowEmpty lets a rendering without objects prune all that there was.
 	AllowEmpty bool
+	// Forget lets an object leave the record when it leaves the source and is not
+	// to be pruned: it is nobody's from then on, whatever is asked for later.
+	Forget bool
 	// Wait makes success depend on health: of all objects, or of HealthChecks
 	// if there are any.
 	Wait         bool

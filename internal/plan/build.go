@@ -335,6 +335,8 @@ func (b *builder) drop(r app.Record) {
 		// Someone else's by now, or never ours: it is not touched and leaves
 		// the record.
 		return
+	case b.Spec.Policy.Forget && b.Spec.Deletion == nil && (!b.Spec.Policy.Prune || marks[app.EffectKeep] || marks[app.EffectIgnore]):
+		return // it leaves the record
 	case marks[app.EffectKeep] || marks[app.EffectIgnore]:
 		s.Verb, s.Reason = Leave, "removed from Git, kept by a switch on the object"
 	case live.Deleting:

@@ -45,6 +45,7 @@ func (s *session) uninstall() error {
 	}
 	if len(s.memory.History) > 0 {
 		s.memory.History[0].Status = statusUninstalled // its record may be gone
+		s.memory.History[0].Action = "uninstall-remediation"
 	}
 	return nil
 }

@@ -109,6 +109,7 @@ func policy(spec kustomizationSpec) app.Policy {
 		Mode:        app.ModeEnforce,
 		Prune:       spec.Prune,
 		AllowEmpty:  true,
+		Forget:      true,
 		HealthRules: app.HealthKstatus,
 		Wait:        spec.Wait || len(spec.HealthChecks) > 0,
 		Interval:    defaultInterval,

@@ -65,41 +65,38 @@ func (r *rendering) build(p *preflight, k *types.Kustomization, dir, file string
 	if len(k.Vars) > 0 {
 		r.warn("%s: vars are deprecated by Kustomize; use replacements", file)
 	}
-	wantsOrigins := slices.Contains(k.BuildMetadata, types.OriginAnnotations)
-	if !wantsOrigins {
-		k.BuildMetadata = append(k.BuildMetadata, types.OriginAnnotations)
-	}
 	p.parsed[file] = k
-	overlay := map[string][]byte{}
-	for _, name := range append(slices.Sorted(maps.Keys(p.rewritten)), file) {
-		changed := *p.parsed[name]
-		changed.Resources = rewrite(changed.Resources, p.rewritten[name])
-		changed.Components = rewrite(changed.Components, p.rewritten[name])
-		text, err := yaml.Marshal(changed)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+	wantsOrigins := slices.Contains(k.BuildMetadata, types.OriginAnnotations)
+	built, inOrder, err := r.builtInOrder(p, k, dir, file)
+	if err == nil && inOrder == nil {
+		if !wantsOrigins {
+			k.BuildMetadata = append(k.BuildMetadata, types.OriginAnnotations)
 		}
-		overlay[name] = text
+		built, err = r.run(p, dir, file)
 	}
-	built, err := r.run(confined{files: r.files, overlay: overlay}, dir)
 	if err != nil {
-		return nil, r.diagnose(p, file, err)
+		return nil, err
 	}
-	places := placer{files: r.files, dir: dir, index: map[string][]place{}}
 	objects := make([]object.Object, 0, built.Size())
 	if built.Size() > r.files.opts.MaxObjects {
 		return nil, r.checkSize(make([]object.Object, built.Size()))
 	}
-	for _, resource := range built.Resources() {
-		origin, err := resource.GetOrigin()
-		if err != nil {
-			return nil, fmt.Errorf("%s: origin of %s: %w", file, resource.CurId(), err)
-		}
-		at := places.origin(origin, resource.GetKind(), resource.GetName())
-		if origin != nil && wantsOrigins && len(p.remotes) > 0 {
-			nameOrigin(origin, dir)
-			if err := resource.SetOrigin(origin); err != nil {
+	places := newPlacer(r.files, dir)
+	for i, resource := range built.Resources() {
+		var at object.Origin
+		if inOrder != nil {
+			at = inOrder[i]
+		} else {
+			origin, err := resource.GetOrigin()
+			if err != nil {
 				return nil, fmt.Errorf("%s: origin of %s: %w", file, resource.CurId(), err)
+			}
+			at = places.origin(origin, resource.GetKind(), resource.GetName())
+			if origin != nil && wantsOrigins && len(p.remotes) > 0 {
+				nameOrigin(origin, dir)
+				if err := resource.SetOrigin(origin); err != nil {
+					return nil, fmt.Errorf("%s: origin of %s: %w", file, resource.CurId(), err)
+				}
 			}
 		}
 		var content map[string]any
@@ -111,7 +108,7 @@ func (r *rendering) build(p *preflight, k *types.Kustomization, dir, file string
 				return nil, fmt.Errorf("%s: %s: %s: %w", file, resource.CurId(), key, err)
 			}
 		}
-		if !wantsOrigins {
+		if inOrder == nil && !wantsOrigins {
 			dropOrigin(content)
 		}
 		objects = append(objects, object.New(content, at))
@@ -119,8 +116,20 @@ func (r *rendering) build(p *preflight, k *types.Kustomization, dir, file string
 	return objects, nil
 }
 
-// run builds dir in files, alone in the process.
-func (r *rendering) run(tree confined, dir string) (resmap.ResMap, error) {
+// run builds dir, alone in the process, with the kustomization that was parsed
+// from file and changed in its place.
+func (r *rendering) run(p *preflight, dir, file string) (resmap.ResMap, error) {
+	overlay := map[string][]byte{}
+	for _, name := range append(slices.Sorted(maps.Keys(p.rewritten)), file) {
+		changed := *p.parsed[name]
+		changed.Resources = rewrite(changed.Resources, p.rewritten[name])
+		changed.Components = rewrite(changed.Components, p.rewritten[name])
+		text, err := yaml.Marshal(changed)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		overlay[name] = text
+	}
 	select {
 	case turn <- struct{}{}:
 	case <-r.files.ctx.Done():
@@ -141,11 +150,14 @@ func (r *rendering) run(tree confined, dir string) (resmap.ResMap, error) {
 		// the border, and there is nothing else in this file system.
 		LoadRestrictions: types.LoadRestrictionsNone,
 		PluginConfig:     types.DisabledPluginConfig(),
-	}).Run(tree, path.Join("/", dir))
+	}).Run(confined{files: r.files, overlay: overlay}, path.Join("/", dir))
 	if err == nil {
 		err = r.files.alive()
 	}
-	return built, err
+	if err != nil {
+		return nil, r.diagnose(p, file, err)
+	}
+	return built, nil
 }
 
 // dropOrigin removes the annotation that build asked for.

@@ -30,6 +30,10 @@ type placer struct {
 	index map[string][]place
 }
 
+func newPlacer(files *files, dir string) *placer {
+	return &placer{files: files, dir: dir, index: map[string][]place{}}
+}
+
 // origin maps what Kustomize recorded to a place in the tree.
 func (p *placer) origin(o *resource.Origin, kind, name string) object.Origin {
 	if o == nil {
@@ -40,24 +44,35 @@ func (p *placer) origin(o *resource.Origin, kind, name string) object.Origin {
 	if generator {
 		file = o.ConfiguredIn
 	}
-	file = path.Join(p.dir, file)
-	if real, err := p.files.resolve(file); err == nil {
-		file = real
-	}
+	file = p.real(path.Join(p.dir, file))
 	if generator {
 		return object.Origin{Path: file, Line: lineOfGenerator(p.files.peek(file), kind, name)}
 	}
 	return object.Origin{Path: file, Line: p.line(file, kind, name)}
 }
 
-// line finds the document of that kind whose name the rendered name was made
-// of; names may have got a prefix and a suffix.
-func (p *placer) line(file, kind, name string) int {
+// real is how a file is named once links are followed.
+func (p *placer) real(file string) string {
+	if real, err := p.files.resolve(file); err == nil {
+		return real
+	}
+	return file
+}
+
+// documents are those of a file.
+func (p *placer) documents(file string) []place {
 	places, ok := p.index[file]
 	if !ok {
 		places = scanDocuments(p.files.peek(file))
 		p.index[file] = places
 	}
+	return places
+}
+
+// line finds the document of that kind whose name the rendered name was made
+// of; names may have got a prefix and a suffix.
+func (p *placer) line(file, kind, name string) int {
+	places := p.documents(file)
 	best, length := 0, -1
 	for _, at := range places {
 		if at.kind == kind && strings.Contains(name, at.name) && len(at.name) > length {
@@ -72,7 +87,8 @@ func (p *placer) line(file, kind, name string) int {
 
 var (
 	topField  = regexp.MustCompile(`^(kind|metadata):\s*(?:["']?([^"'#\s{]*))`)
-	nameField = regexp.MustCompile(`^ +name:\s*["']?([^"'#\s]+)`)
+	nameField = regexp.MustCompile(`^name:\s*["']?([^"'#\s]+)`)
+	flowName  = regexp.MustCompile(`^metadata:\s*\{(?:[^{}]*[\s,])?name:\s*["']?([^"',}\s]+)`)
 )
 
 // scanDocuments finds the documents of a YAML text with kind and name, reading
@@ -80,34 +96,51 @@ var (
 func scanDocuments(data []byte) []place {
 	var places []place
 	at := place{}
-	inMeta := false
+	const outside, entering = -1, 0
+	indent := outside // of the fields of metadata, entering before the first of them
 	flush := func() {
 		if at.line > 0 {
 			places = append(places, at)
 		}
-		at, inMeta = place{}, false
+		at, indent = place{}, outside
 	}
 	for i, line := range strings.Split(string(data), "\n") {
 		line = strings.TrimSuffix(line, "\r")
-		trimmed := strings.TrimSpace(line)
+		trimmed := strings.TrimLeft(line, " ")
 		switch {
 		case line == "---" || strings.HasPrefix(line, "--- "):
 			flush()
 			continue
-		case trimmed == "" || trimmed[0] == '#':
+		case strings.TrimSpace(trimmed) == "" || trimmed[0] == '#':
 			continue
 		}
 		if at.line == 0 {
 			at.line = i + 1
 		}
-		if m := topField.FindStringSubmatch(line); m != nil {
-			if inMeta = m[1] == "metadata"; !inMeta {
-				at.kind = m[2]
+		if depth := len(line) - len(trimmed); depth > 0 {
+			if indent == entering {
+				indent = depth
 			}
-		} else if line[0] != ' ' && line[0] != '-' {
-			inMeta = false
-		} else if m := nameField.FindStringSubmatch(line); m != nil && inMeta && at.name == "" {
-			at.name = m[1]
+			if depth == indent && at.name == "" {
+				if m := nameField.FindStringSubmatch(trimmed); m != nil {
+					at.name = m[1]
+				}
+			}
+			continue
+		}
+		m := topField.FindStringSubmatch(line)
+		switch {
+		case m == nil:
+			if line[0] != '-' {
+				indent = outside
+			}
+		case m[1] == "kind":
+			at.kind, indent = m[2], outside
+		default:
+			indent = entering
+			if m := flowName.FindStringSubmatch(line); m != nil {
+				at.name = m[1]
+			}
 		}
 	}
 	flush()

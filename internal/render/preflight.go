@@ -30,6 +30,9 @@ type preflight struct {
 	rewritten map[string]map[string]string    // by file: what its remote references are in the tree
 	parsed    map[string]*types.Kustomization // by file
 	roots     []string                        // the directories being visited, outermost first
+
+	order      []listed // what the objects are made of, as Kustomize takes it up
+	disordered bool     // something in it adds, drops or sorts objects
 }
 
 // kustomizationAt is a parsed kustomization with its place.
@@ -91,6 +94,7 @@ func (p *preflight) bases(k kustomizationAt) error {
 			return err
 		}
 	}
+	p.listGenerators(k)
 	for _, ref := range k.Components {
 		if err := p.base(k, "components", ref, false); err != nil {
 			return err
@@ -122,6 +126,7 @@ func (p *preflight) base(k kustomizationAt, field, ref string, fileAllowed bool)
 		case k.plugins:
 			return p.pluginFile(k, name)
 		}
+		p.list(k, name)
 		return nil
 	}
 	for _, root := range p.roots {

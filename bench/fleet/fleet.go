@@ -57,7 +57,7 @@ func (f *fleet) measure(ctx context.Context) (result, error) {
 	if f.opts.plain {
 		rendering = "plain"
 	}
-	r := result{Apps: f.opts.apps, Objects: f.opts.objects, Repositories: f.opts.repos, Dialect: f.opts.dialect,
+	r := result{Apps: f.opts.apps, Objects: f.opts.objects, Repositories: f.opts.repos, Beside: f.opts.beside, Dialect: f.opts.dialect,
 		Rendering: rendering, CPUs: runtime.NumCPU(), LoadBefore: meter.Load()}
 	f.random = rand.New(rand.NewPCG(1, 2)) // the same apps each time
 	f.progress("prepare")
@@ -117,7 +117,7 @@ func (f *fleet) prepare(ctx context.Context) error {
 			return err
 		}
 		for i := r; i < f.opts.apps; i += f.opts.repos {
-			if err := clone.Write(appFiles(i, f.opts.objects, f.opts.plain)); err != nil {
+			if err := clone.Write(f.opts.appFiles(i)); err != nil {
 				return err
 			}
 		}
@@ -141,7 +141,7 @@ func (f *fleet) prepare(ctx context.Context) error {
 		return fmt.Errorf("what the control plane does by itself: %w", err)
 	}
 	err := f.forEach(f.opts.apps, func(i int) error {
-		ns, _ := place(i)
+		ns := namespaceOf(i)
 		return f.create(ctx, namespaces, manifest(`{apiVersion: v1, kind: Namespace, metadata: {name: %s}}`, ns))
 	})
 	if err != nil {

@@ -27,6 +27,7 @@ type options struct {
 	apps, objects, repos int
 	releases             int
 	plain                bool
+	beside               int
 	dialect              string
 	scenarios            []string
 	tries                int
@@ -51,6 +52,7 @@ func main() {
 	flag.IntVar(&o.releases, "releases", 0, "Helm releases beside the apps, for the scenario releases; dialect flux only")
 	flag.IntVar(&o.repos, "repos", 1, "repositories that the apps are spread over")
 	flag.BoolVar(&o.plain, "plain", false, "directories of manifests in place of overlays with a kustomization.yaml")
+	flag.IntVar(&o.beside, "beside", 100, "apps in one directory of the repository, 0 for all in one")
 	flag.StringVar(&o.dialect, "dialect", "flux", "flux or argo")
 	flag.StringVar(&o.scenario, "scenario", "all", strings.Join(allScenarios, ", ")+", several with commas between, or all; all but the first follow a convergence in any case")
 	flag.IntVar(&o.tries, "tries", 10, "commits; drifts are ten times as many")
@@ -88,8 +90,8 @@ func (o *options) check() (err error) {
 	if _, ok := dialects[o.dialect]; !ok {
 		return fmt.Errorf("--dialect %s: possible are flux and argo", o.dialect)
 	}
-	if o.apps < 1 || o.objects < 1 || o.repos < 1 || o.repos > o.apps || o.tries < 1 {
-		return fmt.Errorf("--apps, --objects, --repos and --tries are at least 1, and there are no more repositories than apps")
+	if o.apps < 1 || o.objects < 1 || o.repos < 1 || o.repos > o.apps || o.tries < 1 || o.beside < 0 {
+		return fmt.Errorf("--apps, --objects, --repos and --tries are at least 1, --beside is not negative, and there are no more repositories than apps")
 	}
 	if o.releases < 0 || o.releases > 0 && o.dialect != "flux" {
 		return fmt.Errorf("--releases %d: they are of the dialect flux", o.releases)

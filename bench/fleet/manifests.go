@@ -5,9 +5,17 @@ import (
 	"strings"
 )
 
-// place is where an app is delivered to, and where its files are.
-func place(i int) (namespace, path string) {
-	return fmt.Sprintf("fleet-%04d", i), fmt.Sprintf("apps/%04d", i)
+// namespaceOf is where an app is delivered to.
+func namespaceOf(i int) string { return fmt.Sprintf("fleet-%04d", i) }
+
+// pathOf is where its files are: so many apps beside each other, 0 for all. A
+// directory is one object of Git, which a commit below it writes anew, pushes
+// and fetches.
+func (o options) pathOf(i int) string {
+	if o.beside == 0 {
+		return fmt.Sprintf("apps/%04d", i)
+	}
+	return fmt.Sprintf("apps/team-%02d/%04d", i/o.beside, i)
 }
 
 // sorts are the objects of an app, in turn. Nothing of it runs, so that the
@@ -78,16 +86,16 @@ func changed(value string) string {
 }
 
 // appFiles are the files of app i: an overlay, unless it is to be plain.
-func appFiles(i, objects int, plain bool) map[string]string {
-	_, path := place(i)
+func (o options) appFiles(i int) map[string]string {
+	path := o.pathOf(i)
 	files := map[string]string{}
 	overlay := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n"
-	contents := objectFiles(objects)
+	contents := objectFiles(o.objects)
 	for _, name := range sortedNames(contents) {
 		files[path+"/"+name] = contents[name]
 		overlay += "- " + name + "\n"
 	}
-	if !plain {
+	if !o.plain {
 		files[path+"/kustomization.yaml"] = overlay + fmt.Sprintf("labels:\n- pairs: {part-of: fleet-%04d}\n", i)
 	}
 	return files

@@ -93,8 +93,12 @@ type row struct {
 func figures(results []result) string {
 	var b strings.Builder
 	r := results[0]
-	fmt.Fprintf(&b, "\n%s dialect, %s, apps of %d objects in %d repository(s), %d CPUs; load of the machine before: %s.\n\n",
-		r.Dialect, r.Rendering, r.Objects, r.Repositories, r.CPUs, each(results, ", ", func(r result) string { return fmt.Sprintf("%.1f", r.LoadBefore) }))
+	beside := "all in one directory"
+	if r.Beside > 0 {
+		beside = fmt.Sprintf("%d in a directory", r.Beside)
+	}
+	fmt.Fprintf(&b, "\n%s dialect, %s, apps of %d objects in %d repository(s), %s, %d CPUs; load of the machine before: %s.\n\n",
+		r.Dialect, r.Rendering, r.Objects, r.Repositories, beside, r.CPUs, each(results, ", ", func(r result) string { return fmt.Sprintf("%.1f", r.LoadBefore) }))
 	fmt.Fprintf(&b, "| N | %s |\n|---|%s\n", each(results, " | ", func(r result) string { return fmt.Sprint(r.Apps) }), strings.Repeat("---:|", len(results)))
 	for _, row := range rows {
 		line := each(results, " | ", row.of)

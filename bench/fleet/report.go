@@ -15,6 +15,7 @@ type result struct {
 	Objects      int     `json:"objectsPerApp"`
 	Repositories int     `json:"repositories"`
 	Dialect      string  `json:"dialect"`
+	Beside       int     `json:"beside"`    // apps in one directory of the repository, 0 for all
 	Rendering    string  `json:"rendering"` // kustomize or plain
 	CPUs         int     `json:"cpus"`
 	LoadBefore   float64 `json:"loadBefore"` // of the machine, before anything was started

@@ -33,7 +33,7 @@ func (f *fleet) converge(ctx context.Context) (*converge, error) {
 		}
 	}
 	err = f.forEach(n, func(i int) error {
-		namespace, path := place(i)
+		namespace, path := namespaceOf(i), f.opts.pathOf(i)
 		source := repoName(i % f.opts.repos)
 		return f.create(ctx, f.dialect.apps, f.dialect.app(appName(i), source, f.repoURL(source), path, namespace))
 	})
@@ -65,7 +65,7 @@ func (f *fleet) converge(ctx context.Context) (*converge, error) {
 // when the app says that it delivered the commit.
 func (f *fleet) change(ctx context.Context, begin func() error) (live, pushed time.Duration, done <-chan time.Time, err error) {
 	i := f.random.IntN(f.opts.apps)
-	namespace, path := place(i)
+	namespace, path := namespaceOf(i), f.opts.pathOf(i)
 	r := i % f.opts.repos
 	f.value++
 	want := fmt.Sprint(f.value)
@@ -139,7 +139,7 @@ func (f *fleet) drift(ctx context.Context) (*drift, error) {
 		return nil, err
 	}
 	for range tries {
-		namespace, _ := place(f.random.IntN(f.opts.apps))
+		namespace := namespaceOf(f.random.IntN(f.opts.apps))
 		began := time.Now()
 		spoilt, err := f.client.Resource(configMaps).Namespace(namespace).Patch(ctx, changedName, types.MergePatchType,
 			[]byte(`{"data":{"colour":"red"}}`), metav1.PatchOptions{FieldManager: "somebody"})

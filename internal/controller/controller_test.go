@@ -367,3 +367,59 @@ func TestAStatusIsMadeFromTheNewestVersion(t *testing.T) {
 		}
 	}
 }
+
+// What was to be made of a HelmRelease is not made once that is on its way out,
+// or gone: nobody would take it away again.
+func TestNoHelmChartForAReleaseThatGoes(t *testing.T) {
+	c, _, namespace := newController(t)
+	sandboxtest.Eventually(t, func(ctx context.Context) error {
+		for _, gvr := range []schema.GroupVersionResource{helmReleaseResource, helmChartResource} {
+			if _, err := c.dynamic.Resource(gvr).Namespace(namespace).List(ctx, metav1.ListOptions{}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	u := create(t, c, helmReleaseResource, namespace, `{apiVersion: helm.toolkit.fluxcd.io/v2, kind: HelmRelease, metadata: {name: shop, finalizers: [finalizers.fluxcd.io]},
+spec: {interval: 1h, chart: {spec: {chart: ./chart, sourceRef: {kind: GitRepository, name: repo}}}}}`)
+	charts := c.dynamic.Resource(helmChartResource).Namespace(namespace)
+	c.setHelmRelease(u)
+	sandboxtest.Eventually(t, func(ctx context.Context) error {
+		_, err := charts.Get(ctx, namespace+"-shop", metav1.GetOptions{})
+		return err
+	})
+
+	// It is deleted while a write that is to mend its chart waits for its turn.
+	if err := c.dynamic.Resource(helmReleaseResource).Namespace(namespace).Delete(t.Context(), "shop", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	c.setHelmRelease(read(t, c, helmReleaseResource, u))
+	rep := report(u)
+	rep.App.Kind, rep.Deleted = flux.KindHelmRelease, true
+	if err := c.Publish(t.Context(), rep); err != nil {
+		t.Fatal(err)
+	}
+	k, _ := sourceKindOf(flux.KindHelmChart)
+	gone := func() error {
+		_, err := charts.Get(t.Context(), namespace+"-shop", metav1.GetOptions{})
+		if !apierrors.IsNotFound(err) {
+			return fmt.Errorf("the HelmChart is there: %v", err)
+		}
+		return nil
+	}
+	if err := gone(); err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	chart := c.latest[resourceKey{helmChartResource, namespace, namespace + "-shop"}].open()
+	c.mu.Unlock()
+	c.removedSource(k, chart)
+	c.keepCharts(u)
+	c.again(helmReleaseResource, u, c.keepCharts)
+	for range 30 {
+		if err := gone(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}

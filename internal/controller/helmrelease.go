@@ -98,25 +98,38 @@ func (c *Controller) wantsChart(u *unstructured.Unstructured) bool {
 // keepCharts makes the HelmChart of a HelmRelease what that says, and deletes
 // the one that it had before. Where all is so, nothing is asked for.
 func (c *Controller) keepCharts(u *unstructured.Unstructured) {
-	want := flux.HelmChartOf(u)
-	keep := resourceKey{}
-	if want != nil {
-		keep = keyOf(helmChartResource, want)
-	}
+	want, keep := c.chartOf(u)
 	if len(c.chartsBut(u, keep)) == 0 && (want == nil || flux.SameHelmChart(want, c.find(helmChartResource, keep.namespace, keep.name))) {
 		return
 	}
 	go c.aside(func() {
-		err := c.dropCharts(c.ctx, u, keep)
+		// Who deletes the charts of a release that goes holds the lock as well:
+		// after that it is seen to go, and none is made for it any more.
+		unlock := c.lock(helmReleaseResource, u.GetNamespace(), u.GetName())
+		defer unlock()
+		now := c.find(helmReleaseResource, u.GetNamespace(), u.GetName())
+		if now == nil || now.GetUID() != u.GetUID() || !c.wantsChart(now) {
+			return
+		}
+		want, keep := c.chartOf(now)
+		err := c.dropCharts(c.ctx, now, keep)
 		if err == nil && want != nil {
-			err = c.applyChart(c.ctx, u, want)
+			err = c.applyChart(c.ctx, now, want)
 		}
 		if err != nil && c.ctx.Err() == nil {
 			c.log.Warn("HelmChart cannot be kept", "app", app.ID{Kind: flux.KindHelmRelease, Namespace: u.GetNamespace(), Name: u.GetName()}, "error", err)
-			c.emit(u, []app.Event{{Reason: "HelmChartSyncErr", Message: err.Error()}})
-			c.again(helmReleaseResource, u, c.keepCharts)
+			c.emit(now, []app.Event{{Reason: "HelmChartSyncErr", Message: err.Error()}})
+			c.again(helmReleaseResource, now, c.keepCharts)
 		}
 	})
+}
+
+// chartOf is the HelmChart that a HelmRelease wants, nil if none, and its name.
+func (c *Controller) chartOf(u *unstructured.Unstructured) (want *unstructured.Unstructured, keep resourceKey) {
+	if want = flux.HelmChartOf(u); want != nil {
+		keep = keyOf(helmChartResource, want)
+	}
+	return want, keep
 }
 
 // applyChart creates a HelmChart, or brings it up to date.

@@ -142,7 +142,8 @@ func TestRewoundDeletion(t *testing.T) {
 	p.apply(configMap("a", `x: "1"`))
 	ref := p.ref("ConfigMap", "a")
 	p.eventually("it is seen", func() bool { live, known := p.Live(ref, manager); return known && live.Exists })
-	was := p.State()
+	var was State
+	p.eventually("the namespaces are known", func() bool { was = p.State(); return was.uid != "" })
 	meta, _, err := p.Self().GetMeta(t.Context(), ref)
 	if err != nil {
 		t.Fatal(err)

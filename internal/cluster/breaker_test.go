@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -86,6 +88,7 @@ func TestFrozen(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { syscall.Kill(sb.PID, syscall.SIGCONT) })
+	p.eventually("it stands still", func() bool { return still(sb.PID) })
 	ended := make(chan error)
 	const waiting = 40 // more than may be in flight
 	for i := range waiting {
@@ -118,6 +121,20 @@ func TestFrozen(t *testing.T) {
 	if live := p.current(p.ref("ConfigMap", "frozen")); live.Owned == written.Owned {
 		t.Error("drift after the frost was not seen")
 	}
+}
+
+// still reports whether all threads of a process stand still: a signal to stop
+// comes to some of them later than others. Where that cannot be read, it is so.
+func still(pid int) bool {
+	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, stat := range stats {
+		data, err := os.ReadFile(stat)
+		_, state, ok := strings.Cut(string(data), ") ") // after the name in brackets
+		if err == nil && ok && !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return true
 }
 
 // TestAttentive: connections are pinged whoever makes them.

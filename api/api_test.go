@@ -57,6 +57,22 @@ func TestDefinitionsAreValid(t *testing.T) {
 	}
 }
 
+// A status that Plumb writes is one field of its owner: listed one by one, its
+// fields are a good part of what each write costs the API server.
+func TestStatusesAreOneField(t *testing.T) {
+	others := []string{"ApplicationSet", "AppProject", "ExternalArtifact"} // who writes these
+	names, _ := fs.Glob(files, "crd/*.yaml")
+	for _, name := range names {
+		crd := load(t, name)
+		for _, v := range crd.Spec.Versions {
+			kind := v.Schema.OpenAPIV3Schema.Properties["status"].XMapType
+			if atomic := kind != nil && *kind == "atomic"; atomic == slices.Contains(others, crd.Spec.Names.Kind) {
+				t.Errorf("%s %s: the status is one field: %t", crd.Spec.Names.Kind, v.Name, atomic)
+			}
+		}
+	}
+}
+
 // The flux command lists, checks, migrates and deletes the definitions with
 // these labels; those of Argo CD are none of its business.
 func TestLabelsOfFlux(t *testing.T) {

@@ -400,26 +400,17 @@ spec: {interval: 1h, chart: {spec: {chart: ./chart, sourceRef: {kind: GitReposit
 		t.Fatal(err)
 	}
 	k, _ := sourceKindOf(flux.KindHelmChart)
-	gone := func() error {
-		_, err := charts.Get(t.Context(), namespace+"-shop", metav1.GetOptions{})
-		if !apierrors.IsNotFound(err) {
-			return fmt.Errorf("the HelmChart is there: %v", err)
+	none := func(when string) {
+		t.Helper()
+		if _, err := charts.Get(t.Context(), namespace+"-shop", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			t.Errorf("%s the HelmChart is there: %v", when, err)
 		}
-		return nil
 	}
-	if err := gone(); err != nil {
-		t.Fatal(err)
-	}
-	c.mu.Lock()
-	chart := c.latest[resourceKey{helmChartResource, namespace, namespace + "-shop"}].open()
-	c.mu.Unlock()
-	c.removedSource(k, chart)
-	c.keepCharts(u)
-	c.again(helmReleaseResource, u, c.keepCharts)
-	for range 30 {
-		if err := gone(); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
+	none("deleted with its release,")
+	c.removedSource(k, c.find(helmChartResource, namespace, namespace+"-shop"))
+	c.mendCharts(u)
+	none("while the release goes,")
+	c.removedHelmRelease(c.find(helmReleaseResource, namespace, "shop"))
+	c.mendCharts(u)
+	none("after the release,")
 }

@@ -102,26 +102,29 @@ func (c *Controller) keepCharts(u *unstructured.Unstructured) {
 	if len(c.chartsBut(u, keep)) == 0 && (want == nil || flux.SameHelmChart(want, c.find(helmChartResource, keep.namespace, keep.name))) {
 		return
 	}
-	go c.aside(func() {
-		// Who deletes the charts of a release that goes holds the lock as well:
-		// after that it is seen to go, and none is made for it any more.
-		unlock := c.lock(helmReleaseResource, u.GetNamespace(), u.GetName())
-		defer unlock()
-		now := c.find(helmReleaseResource, u.GetNamespace(), u.GetName())
-		if now == nil || now.GetUID() != u.GetUID() || !c.wantsChart(now) {
-			return
-		}
-		want, keep := c.chartOf(now)
-		err := c.dropCharts(c.ctx, now, keep)
-		if err == nil && want != nil {
-			err = c.applyChart(c.ctx, now, want)
-		}
-		if err != nil && c.ctx.Err() == nil {
-			c.log.Warn("HelmChart cannot be kept", "app", app.ID{Kind: flux.KindHelmRelease, Namespace: u.GetNamespace(), Name: u.GetName()}, "error", err)
-			c.emit(now, []app.Event{{Reason: "HelmChartSyncErr", Message: err.Error()}})
-			c.again(helmReleaseResource, now, c.keepCharts)
-		}
-	})
+	go c.aside(func() { c.mendCharts(u) })
+}
+
+// mendCharts is the writing part of keepCharts, by what the HelmRelease u says
+// by now. Who deletes the charts of a release that goes holds the lock as well:
+// after that it is seen to go, and none is made for it any more.
+func (c *Controller) mendCharts(u *unstructured.Unstructured) {
+	unlock := c.lock(helmReleaseResource, u.GetNamespace(), u.GetName())
+	defer unlock()
+	now := c.find(helmReleaseResource, u.GetNamespace(), u.GetName())
+	if now == nil || now.GetUID() != u.GetUID() || !c.wantsChart(now) {
+		return
+	}
+	want, keep := c.chartOf(now)
+	err := c.dropCharts(c.ctx, now, keep)
+	if err == nil && want != nil {
+		err = c.applyChart(c.ctx, now, want)
+	}
+	if err != nil && c.ctx.Err() == nil {
+		c.log.Warn("HelmChart cannot be kept", "app", app.ID{Kind: flux.KindHelmRelease, Namespace: u.GetNamespace(), Name: u.GetName()}, "error", err)
+		c.emit(now, []app.Event{{Reason: "HelmChartSyncErr", Message: err.Error()}})
+		c.again(helmReleaseResource, now, c.keepCharts)
+	}
 }
 
 // chartOf is the HelmChart that a HelmRelease wants, nil if none, and its name.
